@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     for tier, description in DESCRIPTIONS.items():
         config.addinivalue_line("markers", f"{tier}: {description}; given by folder or fixture")
+    # All TrayProxys of a user share the journal of the system proxy: the tests have their own.
+    folder = tempfile.TemporaryDirectory(prefix="tp-state-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["XDG_STATE_HOME"] = folder.name
     running = config.stash[_RUNNING] = _Running()
     # On Windows, an event loop connects to itself with loopback sockets.
     if sys.platform != "win32":

@@ -27,8 +27,17 @@ def mode(path: Path) -> int:
 
 
 def test_a_home_contains_all_folders(short_home: Path) -> None:
-    names = ("config", "state", "cache", "log", "runtime")
-    assert locate({"TRAYPROXY_HOME": str(short_home)}) == Paths(*(short_home / n for n in names))
+    names = ["config", "state", "cache", "log", "runtime"]
+    shared = platformdirs.user_state_path("trayproxy", appauthor=False)
+    folders = {name: short_home / name for name in names}
+    assert locate({"TRAYPROXY_HOME": str(short_home)}) == Paths(**folders, shared=shared)
+
+
+def test_two_homes_share_the_journal_of_the_system_proxy(short_home: Path) -> None:
+    first, second = (locate({"TRAYPROXY_HOME": str(short_home / n)}) for n in "12")
+    assert first.system_proxy_file == second.system_proxy_file == locate({}).system_proxy_file
+    assert first.system_proxy_lock == second.system_proxy_lock
+    assert first.config_file != second.config_file
 
 
 def test_prepare_creates_private_folders(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The paths of TrayProxy's files (ux §7.2): below ``$TRAYPROXY_HOME``, or as platformdirs defines.
 
+Only the journal of the system proxy is in the same folder in both cases.
+
 Every folder is private. In a runtime folder writable by another user, the other user could
 create a control socket and receive the password; therefore a folder of another user is rejected and
 not repaired.
@@ -33,6 +35,8 @@ class Paths:
         cache: Data to fetch again if lost.
         log: The log files.
         runtime: The control socket and its lock; usually deleted when the computer restarts.
+        shared: Data of all TrayProxys of this user, whatever `HOME_VARIABLE` says: they share one
+            system proxy. Created when it is needed.
     """
 
     config: Path
@@ -40,6 +44,7 @@ class Paths:
     cache: Path
     log: Path
     runtime: Path
+    shared: Path
 
     @property
     def config_file(self) -> Path:
@@ -59,12 +64,12 @@ class Paths:
     @property
     def system_proxy_file(self) -> Path:
         """The journal of the changed system settings (`trayproxy.system_settings.journal`)."""
-        return self.state / "system-proxy.json"
+        return self.shared / "system-proxy.json"
 
     @property
     def system_proxy_lock(self) -> Path:
         """The file with the lock for changes of system settings."""
-        return self.state / "system-proxy.lock"
+        return self.shared / "system-proxy.lock"
 
     @property
     def tls_inspection_file(self) -> Path:
@@ -112,18 +117,27 @@ def locate(environ: Mapping[str, str] = os.environ) -> Paths:
 
     Only `HOME_VARIABLE` is read from `environ`: platformdirs reads the process's environment.
     """
+    import platformdirs
+
+    state = platformdirs.user_state_path(_APP, appauthor=False)
     if home := environ.get(HOME_VARIABLE):
         # The real path: two spellings of a home must lead to the same socket.
         root = Path(os.path.realpath(Path(home).expanduser()))
-        return Paths(*(root / n for n in ("config", "state", "cache", "log", "runtime")))
-    import platformdirs
-
+        return Paths(
+            config=root / "config",
+            state=root / "state",
+            cache=root / "cache",
+            log=root / "log",
+            runtime=root / "runtime",
+            shared=state,
+        )
     return Paths(
         config=platformdirs.user_config_path(_APP, appauthor=False),
-        state=platformdirs.user_state_path(_APP, appauthor=False),
+        state=state,
         cache=platformdirs.user_cache_path(_APP, appauthor=False),
         log=platformdirs.user_log_path(_APP, appauthor=False),
         runtime=_runtime(),
+        shared=state,
     )
 
 

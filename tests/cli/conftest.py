@@ -27,6 +27,7 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
     # Not tmp_path: the path of a Unix socket must be short.
     with tempfile.TemporaryDirectory(prefix="tp-") as folder:
         monkeypatch.setenv("TRAYPROXY_HOME", folder)
+        monkeypatch.setenv("XDG_STATE_HOME", folder)
         yield locate({"TRAYPROXY_HOME": folder})
 
 

@@ -23,7 +23,8 @@ from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config, SystemProxyMode, SystemProxySettings
 from trayproxy.profiles.store import SettingsStore
-from trayproxy.service.system_proxy.operations import SystemProxyFiles, turn_on
+from trayproxy.service.system_proxy.files import files_of
+from trayproxy.service.system_proxy.operations import turn_on
 from trayproxy.system_settings.entries import TargetError
 
 ON = SystemProxyStatus(
@@ -52,7 +53,7 @@ def left_on(paths: Paths, target: FakeProxyTarget) -> FakeProxyTarget:
     paths.prepare()
     store = SettingsStore(paths.config_file)
     store.save(replace(store.load(), system_proxy=SystemProxySettings(use=True)))
-    files = SystemProxyFiles(paths.system_proxy_file, paths.system_proxy_lock)
+    files = files_of(paths)
     setting = ProxySetting("127.0.0.1", 3128, "http://127.0.0.1:3128/4f1c.pac")
     turn_on(files, ProxyTargets((target,)), setting, LeftoverChoice.ASK, lambda host, port: False)
     return target
@@ -69,6 +70,8 @@ def left_on(paths: Paths, target: FakeProxyTarget) -> FakeProxyTarget:
         (["off", "--everything"], UseSystemProxy(False, everything=True)),
         (["restore"], UseSystemProxy(False)),
         (["restore", "--everything"], UseSystemProxy(False, everything=True)),
+        (["restore", "--keep"], UseSystemProxy(False, leftover=LeftoverChoice.KEEP)),
+        (["restore", "--forget"], UseSystemProxy(False, leftover=LeftoverChoice.FORGET)),
         (["status"], GetSystemProxy()),
         ([], GetSystemProxy()),
     ],
@@ -102,6 +105,19 @@ def test_the_service_receives_the_request(
             "On: GNOME\n  The system cannot express these exceptions: a.example:8080, *-b. "
             "Programs send their requests to TrayProxy, which connects directly.\n"
             "  Left alone: KDE\n",
+        ),
+        (
+            SystemProxyStatus(waiting=("Windows: VPN", "KDE"), withheld="127.0.0.1:8888"),
+            "Off\n  Not put back yet: Windows: VPN, KDE. TrayProxy tries again when it starts and "
+            "when the network changes.\n"
+            "  Your earlier system proxy 127.0.0.1:8888 was not put back, because no program "
+            "answers there.\n"
+            "  To have it back nevertheless: trayproxy system-proxy restore --keep\n"
+            "  To forget it: trayproxy system-proxy restore --forget\n",
+        ),
+        (
+            SystemProxyStatus(holder="/h/config.toml"),
+            "Off: the TrayProxy with the settings /h/config.toml has set it\n",
         ),
         (
             SystemProxyStatus(SystemProxyState.CHANGED, value="other:8888\u202e\n"),
@@ -212,7 +228,7 @@ def test_a_failed_repair_is_reported_and_can_be_repeated(
 def test_a_damaged_journal_is_reported_and_kept(
     cli: Cli, paths: Paths, target: FakeProxyTarget
 ) -> None:
-    paths.prepare()
+    paths.shared.mkdir()
     paths.system_proxy_file.write_text("{")
     assert "TP-604" in cli("system-proxy", "status")[2]
     code, _, err = cli("system-proxy", "restore")
@@ -220,3 +236,38 @@ def test_a_damaged_journal_is_reported_and_kept(
     assert "TP-606" in err
     assert f"{paths.system_proxy_file}.damaged-1" in err
     assert cli("system-proxy", "restore") == (0, "Off\n", "")
+
+
+DEAD = {"host": "127.0.0.1", "port": "1", "mode": "manual"}
+
+
+@pytest.mark.parametrize(("option", "mode"), [("--keep", "manual"), ("--forget", None)])
+def test_a_proxy_that_has_ended_comes_back_only_on_request(
+    cli: Cli, left_on: FakeProxyTarget, paths: Paths, option: str, mode: str | None
+) -> None:
+    """Nothing listens on port 1."""
+    files = files_of(paths)
+    journal = files.journal.load()
+    assert journal is not None
+    record = replace(journal.targets[0], original={**journal.targets[0].original, **DEAD})
+    files.journal.save(replace(journal, targets=(record,)))
+    for verb in ("restore", "status", "restore"):
+        code, out, _ = cli("system-proxy", verb)
+        assert (code, "127.0.0.1:1 was not put back" in out) == (0, True)
+        assert left_on.values["mode"] is None
+    assert cli("system-proxy", "restore", option) == (0, "Off\n", "")
+    assert left_on.values["mode"] == mode
+    assert not paths.system_proxy_file.exists()
+
+
+def test_restore_does_not_wait_for_the_trayproxy_that_has_set_it(
+    cli: Cli, left_on: FakeProxyTarget, paths: Paths
+) -> None:
+    files = files_of(paths)
+    journal = files.journal.load()
+    assert journal is not None
+    files.journal.save(replace(journal, settings="/other/config.toml"))
+    shown = "Off: the TrayProxy with the settings /other/config.toml has set it\n"
+    assert cli("system-proxy", "status")[1] == shown
+    assert cli("system-proxy", "restore") == (0, "Off\n", "")
+    assert left_on.values["mode"] == "none"

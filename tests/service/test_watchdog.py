@@ -17,7 +17,7 @@ from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, home
 from trayproxy.desktop.system_proxy.base import ProxySetting
 from trayproxy.desktop.system_proxy.environment_d import EnvironmentTarget, environment_file
-from trayproxy.paths import Paths, locate
+from trayproxy.paths import Paths
 from trayproxy.service.system_proxy.watchdog_process import WatchdogProcess
 from trayproxy.system_settings.apply import TargetChange, apply
 from trayproxy.system_settings.journal import Journal, JournalFile
@@ -39,8 +39,8 @@ def environ(place: Home) -> dict[str, str]:
 
 
 @pytest.fixture
-def paths(environ: dict[str, str]) -> Paths:
-    paths = locate(environ)
+def paths(place: Home) -> Paths:
+    paths = place.trayproxy_paths()
     paths.prepare()
     return paths
 

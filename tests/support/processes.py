@@ -6,12 +6,13 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
 from tests.support.process_output import PATIENCE, LineReader
+from trayproxy.paths import Paths, locate
 
 SOURCES = Path(__file__).parents[2]
 """The parent folder of the package `trayproxy`."""
@@ -59,6 +60,12 @@ class Home:
             "TRAYPROXY_HOME": str(self.path("trayproxy")),
             "PYTHONPATH": str(SOURCES),
         }
+
+    def trayproxy_paths(self, session: Mapping[str, str] | None = None) -> Paths:
+        """Return the paths of TrayProxy in this home, in the session of a user."""
+        environment = self.trayproxy_environment(session)
+        shared = Path(environment["XDG_STATE_HOME"], "trayproxy")
+        return replace(locate(environment), shared=shared)
 
     def path(self, name: str) -> Path:
         """Return a directory in the home, created if missing, accessible by its owner only."""

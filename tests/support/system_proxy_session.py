@@ -10,7 +10,7 @@ from tests.support.processes import Home
 from tests.support.service import ServiceProcess, run_command, service
 from trayproxy.control.client import connect
 from trayproxy.control.messages import GetSystemProxy, SystemProxyStatus
-from trayproxy.paths import Paths, locate
+from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config, SystemProxySettings
 from trayproxy.profiles.profile import Profile
 from trayproxy.profiles.store import SettingsStore
@@ -38,7 +38,7 @@ class SystemProxySession:
     @property
     def paths(self) -> Paths:
         """The files of TrayProxy."""
-        return locate(self.place.trayproxy_environment(self.environment))
+        return self.place.trayproxy_paths(self.environment)
 
     @property
     def has_journal(self) -> bool:

@@ -47,24 +47,16 @@ def _declare_on(parser: VerbParser) -> None:
         choices=list(SystemProxyMode),
         help="address: programs need TrayProxy; pac: they connect directly while it does not run",
     )
-    present = parser.add_mutually_exclusive_group()
-    for choice, summary in (
-        (LeftoverChoice.FORGET, "do not restore the present proxy if it does not work"),
-        (LeftoverChoice.KEEP, "restore the present proxy later, although it does not work now"),
-    ):
-        present.add_argument(
-            f"--{choice}",
-            dest="leftover",
-            action="store_const",
-            const=choice,
-            default=LeftoverChoice.ASK,
-            help=summary,
-        )
+    _add_leftover(
+        parser,
+        "do not restore the present proxy if it does not work",
+        "restore the present proxy later, although it does not work now",
+    )
     _add_json(parser)
 
 
 def _declare_off(parser: VerbParser) -> None:
-    parser.set_defaults(verb=_turn_off)
+    parser.set_defaults(verb=_turn_off, leftover=LeftoverChoice.ASK)
     _add_everything(parser)
     _add_json(parser)
 
@@ -77,7 +69,25 @@ def _declare_status(parser: VerbParser) -> None:
 def _declare_restore(parser: VerbParser) -> None:
     parser.set_defaults(verb=_restore)
     _add_everything(parser)
+    _add_leftover(
+        parser,
+        "forget the earlier settings that cannot be put back",
+        "also put back an earlier proxy on this computer at which no program answers",
+    )
     _add_json(parser)
+
+
+def _add_leftover(parser: VerbParser, forget: str, keep: str) -> None:
+    group = parser.add_mutually_exclusive_group()
+    for choice, summary in ((LeftoverChoice.FORGET, forget), (LeftoverChoice.KEEP, keep)):
+        group.add_argument(
+            f"--{choice}",
+            dest="leftover",
+            action="store_const",
+            const=choice,
+            default=LeftoverChoice.ASK,
+            help=summary,
+        )
 
 
 def _add_everything(parser: VerbParser) -> None:
@@ -104,7 +114,11 @@ def _turn_off(paths: Paths, arguments: Arguments) -> None:
         _restore_alone(paths, arguments)
         return
     with client:
-        _print(_request(client, UseSystemProxy(False, everything=arguments.everything)), arguments)
+        _print(_request(client, _off_message(arguments)), arguments)
+
+
+def _off_message(arguments: Arguments) -> UseSystemProxy:
+    return UseSystemProxy(False, leftover=arguments.leftover, everything=arguments.everything)
 
 
 def _show(paths: Paths, arguments: Arguments) -> None:
@@ -123,8 +137,7 @@ def _restore(paths: Paths, arguments: Arguments) -> None:
         client = connect_if_running(paths)
         if client is not None:
             with client:
-                message = UseSystemProxy(False, everything=arguments.everything)
-                _print(_request(client, message, _RESTORE_TIMEOUT_S), arguments)
+                _print(_request(client, _off_message(arguments), _RESTORE_TIMEOUT_S), arguments)
                 return
     except CommandError as error:
         failure = error
@@ -152,15 +165,21 @@ def _restore_alone(paths: Paths, arguments: Arguments, failure: CommandError | N
         CommandError: Something could not be restored, or the service has failed and there is
             nothing to restore any more.
     """
-    from trayproxy.desktop.system_proxy.repair import repair
+    from trayproxy.desktop.system_proxy.repair import Rest, repair
+    from trayproxy.service.system_proxy.files import files_of
     from trayproxy.service.system_proxy.problems import ERRORS, damaged, not_restored, problem_of
-    from trayproxy.system_settings.journal import JournalFile
 
     _stop_using(paths)
+    rests = {LeftoverChoice.KEEP: Rest.FORCE, LeftoverChoice.FORGET: Rest.FORGET}
     try:
         paths.prepare()
-        file = JournalFile(paths.system_proxy_file)
-        result = repair(file, paths.system_proxy_lock, everything=arguments.everything)
+        files = files_of(paths)
+        result = repair(
+            files.journal,
+            files.lock,
+            rests.get(arguments.leftover, Rest.RETRY),
+            everything=arguments.everything,
+        )
     except ERRORS as error:
         raise CommandError.from_problem(problem_of(error, "")) from None
     if result.damaged is not None:
@@ -169,7 +188,7 @@ def _restore_alone(paths: Paths, arguments: Arguments, failure: CommandError | N
         raise CommandError.from_problem(not_restored(result.restored.failures))
     if failure is not None and not result.restored.had_journal:
         raise failure
-    _print(SystemProxyStatus(), arguments)
+    _print(_status_of_files(paths) if result.restored.rest else SystemProxyStatus(), arguments)
     if result.restored.left and not arguments.json:
         print_message("Another program has changed the system proxy since; its settings stay.")
 
@@ -186,13 +205,13 @@ def _stop_using(paths: Paths) -> None:
 def _status_of_files(paths: Paths) -> SystemProxyStatus:
     """Return the state of the system proxy while no service runs."""
     from trayproxy.desktop.system_proxy.factory import proxy_targets
-    from trayproxy.service.system_proxy.operations import SystemProxyFiles, read_back, status_of
+    from trayproxy.service.system_proxy.files import files_of
+    from trayproxy.service.system_proxy.operations import read_back, status_of
     from trayproxy.service.system_proxy.problems import ERRORS, problem_of
     from trayproxy.system_settings.entries import TargetError
 
-    files = SystemProxyFiles(paths.system_proxy_file, paths.system_proxy_lock)
     try:
-        return status_of(read_back(files, proxy_targets()))
+        return status_of(read_back(files_of(paths), proxy_targets()))
     except TargetError as error:
         return SystemProxyStatus(SystemProxyState.UNAVAILABLE, hints=(f"{error}",))
     except ERRORS as error:
@@ -217,7 +236,20 @@ def as_text(status: SystemProxyStatus) -> str:
             "to TrayProxy, which connects directly."
         )
     if status.skipped:
-        lines.append(f"  Left alone: {', '.join(status.skipped)}")
+        lines.append(f"  Left alone: {printable_line(', '.join(status.skipped))}")
+    if status.waiting:
+        names = printable_line(", ".join(status.waiting))
+        lines.append(
+            f"  Not put back yet: {names}. TrayProxy tries again when it starts and when the "
+            "network changes."
+        )
+    if status.withheld:
+        lines.append(
+            f"  Your earlier system proxy {printable_line(status.withheld)} was not put back, "
+            "because no program answers there.\n"
+            "  To have it back nevertheless: trayproxy system-proxy restore --keep\n"
+            "  To forget it: trayproxy system-proxy restore --forget"
+        )
     return "\n".join(lines)
 
 
@@ -235,4 +267,6 @@ def system_proxy_text(status: SystemProxyStatus) -> str:
             return "Managed by your organisation: it cannot be changed here"
         case SystemProxyState.UNAVAILABLE:
             return "Not available: " + printable_line(", ".join(status.hints))
+    if status.holder:
+        return f"Off: the TrayProxy with the settings {printable_line(status.holder)} has set it"
     return "Off"

@@ -94,6 +94,12 @@ class SystemProxyStatus(Struct, frozen=True):
             run had left.
         problem: Why the system proxy could not be set or restored as the settings say.
         restore_on_quit: True if the earlier settings come back when TrayProxy quits.
+        waiting: The names of the stores, with their network connections, whose earlier settings
+            could not be restored yet, because they are missing or refuse the change.
+        withheld: The address of an earlier system proxy on this computer that was not restored,
+            because no program answers there; empty if there is none. Untrusted.
+        holder: The settings file of another TrayProxy of the user that has set the system proxy;
+            empty if there is none.
     """
 
     state: SystemProxyState = SystemProxyState.OFF
@@ -106,6 +112,9 @@ class SystemProxyStatus(Struct, frozen=True):
     was_repaired: bool = False
     problem: Problem | None = None
     restore_on_quit: bool = True
+    waiting: tuple[str, ...] = ()
+    withheld: str = ""
+    holder: str = ""
 
 
 class Status(Struct, frozen=True):
@@ -261,7 +270,9 @@ class UseSystemProxy(Struct, frozen=True):
     Attributes:
         use: True to point the system proxy at TrayProxy, False to restore it.
         mode: How the system proxy points at TrayProxy; None for the mode of the settings.
-        leftover: What becomes of a present system proxy at which no program listens.
+        leftover: What becomes of a present system proxy at which no program listens. With `use`
+            False, what becomes of an earlier one: with `LeftoverChoice.KEEP`, it is restored, with
+            `LeftoverChoice.FORGET`, it is forgotten, and so is all that cannot be restored now.
         everything: With `use` False, True to restore also what other programs have changed.
     """
 

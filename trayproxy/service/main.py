@@ -428,6 +428,7 @@ class Service:
         logger.info("the network has changed")
         self._engine.network_changed()
         self._port.network_changed()
+        self._system_proxy.network_changed()
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

@@ -76,6 +76,11 @@ class SystemProxyAccess:
         if self._switch is not None:
             self._switch.bypass_changed(bypass)
 
+    def network_changed(self) -> None:
+        """Restore or set what was missing: a network connection may be there again."""
+        if self._switch is not None:
+            self._switch.network_changed()
+
     def settings_changed(self) -> None:
         """Follow the settings after they were changed outside."""
         if self._switch is not None:
@@ -96,7 +101,7 @@ class SystemProxyAccess:
         if request.use:
             problem = await switch.turn_on(request.mode or before.mode, request.leftover)
         else:
-            problem = await switch.turn_off(everything=request.everything)
+            problem = await switch.turn_off(request.leftover, everything=request.everything)
         if switch.settings != before:
             await self.save_settings(switch.settings)
         if problem is not None:

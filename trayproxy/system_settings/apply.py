@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from trayproxy.system_settings.entries import Change, SettingsTarget, TargetError, Values
+from trayproxy.system_settings.compare import Owner, owners, restoration
+from trayproxy.system_settings.entries import Change, SettingsTarget, TargetError, Unit, Values
 from trayproxy.system_settings.journal import Journal, JournalError, JournalFile
 from trayproxy.system_settings.record import TargetRecord, new_record
 
@@ -22,12 +23,29 @@ class TargetChange:
         wanted: The new values, for all keys of each unit to change.
         original: The values to restore later, if they are not the present ones: those of the
             journal come first, then these, then the present ones.
+        restores_dead: See `TargetRecord`.
     """
 
     target: SettingsTarget
     present: Values
     wanted: Values
     original: Values | None = None
+    restores_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedPart:
+    """A part of a target that refuses its change, and has its original values.
+
+    Attributes:
+        target: The name of the target.
+        part: The name of the part.
+        reason: The reason, a clause.
+    """
+
+    target: str
+    part: str
+    reason: str
 
 
 class NotAppliedError(Exception):
@@ -46,7 +64,9 @@ class NotAppliedError(Exception):
         self.is_rolled_back = is_rolled_back
 
 
-def apply(file: JournalFile, changes: Sequence[TargetChange], make_journal: MakeJournal) -> Journal:
+def apply(
+    file: JournalFile, changes: Sequence[TargetChange], make_journal: MakeJournal
+) -> tuple[RefusedPart, ...]:
     """Change the settings of all targets, or of none.
 
     Args:
@@ -55,7 +75,7 @@ def apply(file: JournalFile, changes: Sequence[TargetChange], make_journal: Make
         make_journal: Makes the journal to write.
 
     Returns:
-        The journal as written.
+        The parts of targets that were not changed, because they refuse the change.
 
     Raises:
         NotAppliedError: A target was not changed, or the journal was not written. The changed
@@ -64,38 +84,111 @@ def apply(file: JournalFile, changes: Sequence[TargetChange], make_journal: Make
     try:
         before = file.load()
         journal = make_journal(_records(before, changes))
-        file.save(journal)
+        during = _during(journal, before, changes)
+        file.save(during)
     except JournalError as error:
         raise NotAppliedError("", error.reason, is_rolled_back=True) from None
     begun: list[TargetChange] = []
+    refusals: list[RefusedPart] = []
     for change in changes:
         begun.append(change)
+        name, units = change.target.name, change.target.units
+        new = _changes(change, change.present, change.wanted)
         try:
-            write_and_check(change.target, _changes(change, change.present, change.wanted))
+            refusing = write_and_check(change.target, new, units)
         except TargetError as error:
             is_rolled_back = _roll_back(file, before, journal, begun)
-            raise NotAppliedError(
-                change.target.name, str(error), is_rolled_back=is_rolled_back
-            ) from None
-    return journal
+            raise NotAppliedError(name, str(error), is_rolled_back=is_rolled_back) from None
+        refusals += (RefusedPart(name, part, reason) for part, reason in refusing.items())
+        for part in refusing:
+            journal = _without_part(journal, change.target, part)
+    if journal != during:
+        with suppress(JournalError):
+            # A journal that mentions more values than necessary does no harm.
+            file.save(journal)
+    return tuple(refusals)
 
 
-def write_and_check(target: SettingsTarget, changes: Sequence[Change]) -> None:
+def _during(journal: Journal, before: Journal | None, changes: Sequence[TargetChange]) -> Journal:
+    """Return the journal for the time of the changes.
+
+    Other programs may have changed units that are changed back now. If that is interrupted, a unit
+    may have a value of each: it counts as TrayProxy's.
+    """
+    records = {record.target: record for record in journal.targets}
+    for change in changes:
+        known = before.record_of(change.target.name) if before is not None else None
+        for name, owner in owners(known, change.present).items() if known is not None else ():
+            if owner is Owner.OTHER:
+                record = records[change.target.name]
+                keys = record.only({name}).keys
+                values = {key: change.present[key] for key in keys if key in change.wanted}
+                records[record.target] = record.with_written(values, record.withheld)
+    return replace(journal, targets=tuple(records.values()))
+
+
+def write_and_check(
+    target: SettingsTarget, changes: Sequence[Change], units: Sequence[Unit]
+) -> dict[str, str]:
     """Change entries, and read them back.
 
     Some commands report success although they have changed nothing: ``gsettings set`` does without
     a session bus.
 
+    Args:
+        target: The target.
+        changes: The changes, in order.
+        units: The units of the target, or those of its record.
+
+    Returns:
+        The reason for each part with a name that refuses its change, by the name of the part.
+
     Raises:
-        TargetError: An entry was not changed.
+        TargetError: An entry of the part without a name was not changed, or no part was.
     """
     if not changes:
-        return
-    target.write(changes)
-    present = target.read()
-    for change in changes:
-        if present.get(change.key) != change.value:
-            raise TargetError(f"“{change.key}” does not keep its new value")
+        return {}
+    reason = ""
+    try:
+        target.write(changes)
+    except TargetError as error:
+        reason = str(error)
+    try:
+        present = target.read()
+    except TargetError as error:
+        raise TargetError(reason or str(error)) from None
+    failed = {change.key for change in changes if present.get(change.key) != change.value}
+    if not failed:
+        return {}
+    reason = reason or f"“{min(failed)}” does not keep its new value"
+    asked = _parts(units, {change.key for change in changes})
+    refusing = _parts(units, failed)
+    if "" in refusing or refusing == asked:
+        raise TargetError(reason)
+    return dict.fromkeys(sorted(refusing), reason)
+
+
+def _parts(units: Sequence[Unit], keys: set[str]) -> set[str]:
+    return {unit.part for unit in units if not keys.isdisjoint(unit.keys)}
+
+
+def _without_part(journal: Journal, target: SettingsTarget, part: str) -> Journal:
+    """Give a part that refuses its change its original values; return the journal without it.
+
+    If it also refuses these, it stays in the journal.
+    """
+    record = journal.record_of(target.name)
+    assert record is not None  # The journal has a record of each changed target.
+    own = record.only({unit.name for unit in record.units if unit.part == part})
+    try:
+        write_and_check(target, restoration(own, target.read()).changes, own.units)
+        if any(owner is not Owner.ORIGINAL for owner in owners(own, target.read()).values()):
+            return journal
+    except TargetError:
+        return journal
+    rest = record.only({unit.name for unit in record.units if unit.part != part})
+    targets = (rest if found is record else found for found in journal.targets)
+    return replace(journal, targets=tuple(targets))
 
 
 def _records(journal: Journal | None, changes: Sequence[TargetChange]) -> tuple[TargetRecord, ...]:
@@ -103,7 +196,9 @@ def _records(journal: Journal | None, changes: Sequence[TargetChange]) -> tuple[
     for change in changes:
         name = change.target.name
         base = change.present if change.original is None else change.original
-        new = new_record(name, change.target.units, base, change.wanted)
+        new = new_record(
+            name, change.target.units, base, change.wanted, restores_dead=change.restores_dead
+        )
         records[name] = records[name].merged(new) if name in records else new
     return tuple(records.values())
 
@@ -116,16 +211,19 @@ def _roll_back(
         try:
             now = change.target.read()
             changes = _changes(change, now, change.present)
-            write_and_check(change.target, tuple(reversed(changes)))
+            if write_and_check(change.target, tuple(reversed(changes)), change.target.units):
+                return False
         except TargetError:
             return False
     with suppress(JournalError):
         # A journal that stays only mentions values that nothing has: it does no harm.
         if before is None:
             file.remove()
-        else:
+        elif before.pid:
             # This process is responsible for the journal of an earlier one now.
             file.save(replace(before, pid=failed.pid, boot=failed.boot))
+        else:
+            file.save(before)
     return True
 
 

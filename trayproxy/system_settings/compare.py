@@ -1,9 +1,15 @@
 """Compare the present values of a target with a record, and decide what to restore."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-from trayproxy.system_settings.entries import Change, Unit, Values
+from trayproxy.system_settings.entries import Change, Unit, Value, Values
 from trayproxy.system_settings.record import TargetRecord
+
+Working = Callable[[Values], Values]
+"""Returns the values that a target can have: the given ones, or others instead of values that would
+not work, such as the address of a proxy that has ended."""
 
 
 class Owner(StrEnum):
@@ -17,7 +23,28 @@ class Owner(StrEnum):
     OTHER = "other"
     """Values that another program has written."""
     MISSING = "missing"
-    """No values: the unit does not exist any more, as after a network connection was deleted."""
+    """No values: the unit does not exist at the moment, as while a network connection is
+    disabled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What restores a target, and what remains to be restored later.
+
+    Attributes:
+        changes: The changes. The order is the reverse of the order of the record: the unit that
+            makes the others take effect is restored first.
+        left: The names of the units that another program has changed, and that stay.
+        instead: The values that are written instead of original ones that do not work, by key.
+        withheld: The names of the units whose original values do not work.
+        missing: The names of the units that are missing at the moment.
+    """
+
+    changes: tuple[Change, ...]
+    left: tuple[str, ...]
+    instead: Mapping[str, Value]
+    withheld: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def owners(record: TargetRecord, present: Values) -> dict[str, Owner]:
@@ -25,43 +52,60 @@ def owners(record: TargetRecord, present: Values) -> dict[str, Owner]:
 
     Args:
         record: What TrayProxy has changed.
-        present: The present values; keys of deleted units are missing.
+        present: The present values; keys of missing units are missing.
     """
     return {unit.name: _owner(unit, record, present) for unit in record.units}
 
 
-def restoring_changes(record: TargetRecord, present: Values) -> tuple[Change, ...]:
-    """Return the changes that restore the original values.
+def restoration(
+    record: TargetRecord,
+    present: Values,
+    working: Working = lambda values: values,
+    *,
+    everything: bool = False,
+    keeps_withheld: bool = False,
+) -> Restoration:
+    """Return what restores the original values.
 
-    Values of other programs stay, and so do units that the values of other programs rely on. The
-    order is the reverse of the order of the changes: the unit that makes the others take effect is
-    restored first.
+    Values of other programs stay, and so do units that the values of other programs rely on.
 
     Args:
         record: What TrayProxy has changed.
-        present: The present values; keys of deleted units are missing.
+        present: The present values; keys of missing units are missing.
+        working: Applied to the values that the target would have with its original ones.
+        everything: True to restore also what other programs have changed.
+        keeps_withheld: True to try no original values again that did not work before.
     """
     found = owners(record, present)
-    return tuple(
-        Change(key, record.original[key])
-        for unit in reversed(record.units)
-        if found[unit.name] is Owner.TRAYPROXY and not _is_in_use(unit, found)
-        for key in unit.keys
-        if present[key] != record.original[key]
-    )
-
-
-def original_changes(record: TargetRecord, present: Values) -> tuple[Change, ...]:
-    """Return the changes that restore all original values, also over values of other programs.
-
-    Args:
-        record: What TrayProxy has changed.
-        present: The present values; keys of deleted units are missing.
-    """
-    return tuple(
-        Change(key, record.original[key])
-        for key in reversed(record.keys)
-        if key in present and present[key] != record.original[key]
+    missing = tuple(name for name, owner in found.items() if owner is Owner.MISSING)
+    kept = [name for name in record.withheld if keeps_withheld and found[name] is Owner.TRAYPROXY]
+    restored = [
+        unit
+        for unit in record.units
+        if unit.name not in (*missing, *kept)
+        and (everything or not (found[unit.name] is Owner.OTHER or _is_in_use(unit, found)))
+    ]
+    values = {**present, **{key: record.original[key] for unit in restored for key in unit.keys}}
+    able = working(values)
+    changed = _changed_parts(record, restored, found, present)
+    withheld = [
+        unit
+        for unit in restored
+        if unit.part in changed and any(able[key] != values[key] for key in unit.keys)
+    ]
+    instead = {key: able[key] for unit in withheld for key in unit.keys}
+    values |= instead
+    return Restoration(
+        tuple(
+            Change(key, values[key])
+            for unit in reversed(restored)
+            for key in unit.keys
+            if present[key] != values[key]
+        ),
+        () if everything else tuple(n for n, owner in found.items() if owner is Owner.OTHER),
+        instead,
+        (*kept, *(unit.name for unit in withheld)),
+        missing,
     )
 
 
@@ -76,6 +120,22 @@ def _owner(unit: Unit, record: TargetRecord, present: Values) -> Owner:
     ):
         return Owner.TRAYPROXY
     return Owner.OTHER
+
+
+def _changed_parts(
+    record: TargetRecord, restored: list[Unit], found: Mapping[str, Owner], present: Values
+) -> set[str]:
+    """Return the parts that have values of TrayProxy.
+
+    The original values may be the same ones, if TrayProxy has got the address of another program.
+    """
+    parts = {unit.part for unit in restored if found[unit.name] is not Owner.ORIGINAL}
+    unlike = {
+        unit.part
+        for unit in restored
+        if any(present[key] not in record.written[key] for key in unit.keys)
+    }
+    return parts | {unit.part for unit in restored} - unlike
 
 
 def _is_in_use(unit: Unit, found: dict[str, Owner]) -> bool:

@@ -26,11 +26,15 @@ class Unit:
         used_by: The names of units that have an effect only through this unit, as the host and the
             port of a proxy have only while the mode of the system proxy is "manual". The unit is
             not restored while another program's values in those units rely on it.
+        part: The part of the target that the unit belongs to, such as a network connection. A part
+            with a name may be missing for a time, or refuse a change that the other parts accept;
+            the part without a name is required.
     """
 
     name: str
     keys: tuple[str, ...]
     used_by: tuple[str, ...] = ()
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class SettingsTarget(Protocol):
         """The units in the order in which they are changed: the unit that takes effect last."""
 
     def read(self) -> Values:
-        """Return the present values of all entries.
+        """Return the present values of all entries, except for parts that are missing now.
 
         Raises:
             TargetError: The values cannot be read.
@@ -72,5 +76,6 @@ class SettingsTarget(Protocol):
         """Change entries in the given order.
 
         Raises:
-            TargetError: An entry was not changed; earlier entries may have been.
+            TargetError: An entry was not changed; earlier entries, and entries of other parts, may
+                have been.
         """

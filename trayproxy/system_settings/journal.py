@@ -1,16 +1,21 @@
 """The journal: a file with the values before the first change of each setting.
 
-The journal exists while TrayProxy's values may be in the settings. It is on the disk before the
-first change, and it is removed when all values have been restored. Its original values are never
-replaced: a second journal would contain TrayProxy's own values as the original ones.
+The journal exists while TrayProxy's values may be in the settings, and while original values wait
+for a part of a target that is missing, or were withheld because they do not work. It is on the disk
+before the first change, and it is removed when all values have been restored. Its original values
+are never replaced: a second journal would contain TrayProxy's own values as the original ones. All
+TrayProxys of a user share one journal, because they share one system proxy.
 
 The file is JSON (RFC 8259), mode 0600::
 
     {"schema": 1, "pid": 4711, "boot": "6f0c…", "written_at": 1764513593.0,
+     "settings": "/home/user/.config/trayproxy/config.toml",
      "targets": [{"target": "gsettings",
-                  "units": [{"name": "http", "keys": ["http host", "http port"], "used_by": []}],
+                  "units": [{"name": "http", "keys": ["http host", "http port"], "used_by": [],
+                             "part": ""}],
                   "original": {"http host": null, "http port": null},
-                  "written": {"http host": ["'127.0.0.1'"], "http port": ["3128"]}}]}
+                  "written": {"http host": ["'127.0.0.1'"], "http port": ["3128"]},
+                  "withheld": [], "restores_dead": false}]}
 """
 
 from collections.abc import Mapping
@@ -52,17 +57,20 @@ class Journal:
     """The changes of the computer's settings that TrayProxy has to undo.
 
     Attributes:
-        pid: The process that wrote the journal; its watchdog restores no journal of another one.
+        pid: The process that has changed the settings; its watchdog restores no journal of another
+            one. 0 if the settings are restored, except for what waits.
         boot: An identification of the computer's run in which the journal was written; empty if
             unknown.
         written_at: The time of writing, in seconds since the epoch.
         targets: The record of each changed target, in the order of the changes.
+        settings: The settings file of the TrayProxy that has changed the settings.
     """
 
     pid: int
     boot: str
     written_at: float
     targets: tuple[TargetRecord, ...]
+    settings: str = ""
 
     def record_of(self, target: str) -> TargetRecord | None:
         """Return the record of a target, None if the target was not changed."""
@@ -174,6 +182,7 @@ def _journal(members: Mapping[str, Any]) -> Journal:
         _checked(members["boot"], str),
         float(members["written_at"]),
         tuple(map(_record, _checked(members["targets"], list))),
+        _checked(members["settings"], str),
     )
 
 
@@ -186,6 +195,8 @@ def _record(members: Mapping[str, Any]) -> TargetRecord:
             key: tuple(map(_value, _checked(v, list)))
             for key, v in _checked(members["written"], dict).items()
         },
+        _texts(members["withheld"]),
+        _checked(members["restores_dead"], bool),
     )
     if set(record.keys) != set(record.original) or set(record.keys) != set(record.written):
         raise ValueError("the keys differ")
@@ -197,6 +208,7 @@ def _unit(members: Mapping[str, Any]) -> Unit:
         _checked(members["name"], str),
         _texts(members["keys"]),
         _texts(members["used_by"]),
+        _checked(members["part"], str),
     )
 
 

@@ -34,13 +34,14 @@ def changing_settings(path: Path, timeout_s: float) -> Iterator[None]:
     as well: if this process is killed, a command that it has started may still change a setting.
 
     Args:
-        path: The lock file; its folder must exist and be private.
+        path: The lock file. Its folder is created if it is missing.
         timeout_s: The time to wait for another process, in seconds.
 
     Raises:
         SettingsBusyError: Another process still holds the lock.
-        OSError: The lock file cannot be created.
+        OSError: The lock file or its folder cannot be created.
     """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = InstanceLock(path, is_inherited=True)
     end = time.monotonic() + timeout_s
     while True:

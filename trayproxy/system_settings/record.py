@@ -1,7 +1,7 @@
 """The record of what TrayProxy has changed in one target."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from trayproxy.system_settings.entries import Unit, Value, Values
 
@@ -16,12 +16,17 @@ class TargetRecord:
         original: The values before the first change, for every key of `units`.
         written: All values that TrayProxy has written or is about to write, by key. While TrayProxy
             changes a value that it has written before, the entry may have either of the two.
+        withheld: The names of the units whose original values were not restored because they would
+            not work; the values that were written instead are in `written`.
+        restores_dead: True if the user wants the original values back even if they do not work.
     """
 
     target: str
     units: tuple[Unit, ...]
     original: Mapping[str, Value]
     written: Mapping[str, tuple[Value, ...]]
+    withheld: tuple[str, ...] = ()
+    restores_dead: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -41,15 +46,49 @@ class TargetRecord:
         written = dict(self.written)
         for key in newer.keys:
             written[key] = _with_values(written.get(key, ()), newer.written[key])
+        changed = {unit.name for unit in newer.units}
         return TargetRecord(
             self.target,
             (*self.units, *(unit for unit in newer.units if unit.name not in known)),
             {**newer.original, **self.original},
             written,
+            tuple(name for name in self.withheld if name not in changed),
+            self.restores_dead or newer.restores_dead,
+        )
+
+    def with_written(self, values: Values, withheld: Collection[str]) -> "TargetRecord":
+        """Return the record with more values that count as written by TrayProxy, as earlier ones.
+
+        Args:
+            values: The values by key.
+            withheld: The names of the withheld units.
+        """
+        written = dict(self.written)
+        for key, value in values.items():
+            written[key] = (value, *(known for known in written[key] if known != value))
+        return replace(self, written=written, withheld=tuple(withheld))
+
+    def only(self, names: Collection[str]) -> "TargetRecord":
+        """Return the record of the units with the given names."""
+        units = tuple(unit for unit in self.units if unit.name in names)
+        keys = [key for unit in units for key in unit.keys]
+        return replace(
+            self,
+            units=units,
+            original={key: self.original[key] for key in keys},
+            written={key: self.written[key] for key in keys},
+            withheld=tuple(name for name in self.withheld if name in names),
         )
 
 
-def new_record(target: str, units: Sequence[Unit], present: Values, wanted: Values) -> TargetRecord:
+def new_record(
+    target: str,
+    units: Sequence[Unit],
+    present: Values,
+    wanted: Values,
+    *,
+    restores_dead: bool = False,
+) -> TargetRecord:
     """Return the record of a first change.
 
     Args:
@@ -59,6 +98,7 @@ def new_record(target: str, units: Sequence[Unit], present: Values, wanted: Valu
             are not changed.
         wanted: The new values. Units without a key in `wanted` are not changed; of the other
             units, every key must be in `wanted`.
+        restores_dead: See `TargetRecord`.
     """
     changed = tuple(
         unit for unit in units if all(key in wanted and key in present for key in unit.keys)
@@ -69,6 +109,7 @@ def new_record(target: str, units: Sequence[Unit], present: Values, wanted: Valu
         changed,
         {key: present[key] for key in keys},
         {key: (wanted[key],) for key in keys},
+        restores_dead=restores_dead,
     )
 
 

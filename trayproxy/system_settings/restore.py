@@ -1,21 +1,18 @@
 """Restore the settings from before TrayProxy, as far as no other program has changed them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from trayproxy.system_settings.apply import write_and_check
-from trayproxy.system_settings.compare import (
-    Owner,
-    original_changes,
-    owners,
-    restoring_changes,
-)
-from trayproxy.system_settings.entries import SettingsTarget, TargetError
-from trayproxy.system_settings.journal import JournalFile
+from trayproxy.system_settings.compare import Restoration, restoration
+from trayproxy.system_settings.entries import SettingsTarget, TargetError, Values
+from trayproxy.system_settings.journal import Journal, JournalError, JournalFile
 from trayproxy.system_settings.record import TargetRecord
 
-FindTarget = Callable[[str], SettingsTarget]
-"""Returns the target with a name from the journal; raises `TargetError` for an unknown name."""
+T = TypeVar("T", bound=SettingsTarget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,57 +36,115 @@ class Restored:
         had_journal: False if there was nothing to restore.
         changed: The names of the targets with restored values.
         left: The targets and units that other programs have changed, and which were left alone.
-        failures: The targets that could not be restored; the journal still exists for them.
+        failures: The targets that could not be restored.
+        rest: What could not be restored and is still in the journal: the failed targets, units that
+            are missing or refuse the change at the moment, and original values that do not work.
     """
 
     had_journal: bool = False
     changed: tuple[str, ...] = ()
     left: tuple[tuple[str, str], ...] = ()
     failures: tuple[Failure, ...] = ()
+    rest: tuple[TargetRecord, ...] = ()
 
 
-def restore(file: JournalFile, find_target: FindTarget, *, everything: bool = False) -> Restored:
-    """Restore the original values, and remove the journal if no value of TrayProxy is left.
+def all_work(target: SettingsTarget, record: TargetRecord, values: Values) -> Values:
+    """Return the values: whatever the original values are, they are restored."""
+    return values
+
+
+def restore(
+    file: JournalFile,
+    find_target: Callable[[str], T],
+    working: Callable[[T, TargetRecord, Values], Values] = all_work,
+    *,
+    everything: bool = False,
+    keeps_withheld: bool = False,
+) -> Restored:
+    """Restore the original values, and remove from the journal what is restored.
 
     Running it again changes nothing more.
 
     Args:
         file: The journal.
-        find_target: Finds the targets of the journal.
+        find_target: Finds the targets of the journal; raises `TargetError` for an unknown name.
+        working: Returns the values that a target can have, see `trayproxy.system_settings.compare`.
         everything: True to restore also what other programs have changed, because the user wants
             the settings from before TrayProxy.
+        keeps_withheld: True to try no original values again that did not work before.
 
     Raises:
-        JournalError: The journal cannot be read or removed. Nothing was changed if it cannot be
+        JournalError: The journal cannot be read or written. Nothing was changed if it cannot be
             read.
     """
     journal = file.load()
     if journal is None:
         return Restored()
-    changed: list[str] = []
-    left: list[tuple[str, str]] = []
     failures: list[Failure] = []
+    plans: list[_Plan] = []
     for record in reversed(journal.targets):
         try:
-            if _restore_target(record, find_target(record.target), left, everything=everything):
-                changed.append(record.target)
+            target = find_target(record.target)
+            planned = restoration(
+                record,
+                target.read(),
+                partial(working, target, record),
+                everything=everything,
+                keeps_withheld=keeps_withheld,
+            )
         except TargetError as error:
             failures.append(Failure(record.target, str(error)))
-    if not failures:
+        else:
+            record = record.with_written(planned.instead, planned.withheld)
+            plans.append(_Plan(record, target, planned))
+    if any(plan.restoration.instead for plan in plans):
+        # A journal that cannot be written must not leave an address of TrayProxy in the settings.
+        with suppress(JournalError):
+            file.save(_with_records(journal, {plan.record.target: plan.record for plan in plans}))
+    changed: list[str] = []
+    rest = {failure.target: journal.record_of(failure.target) for failure in failures}
+    for plan in plans:
+        try:
+            rest[plan.record.target] = plan.carry_out()
+        except TargetError as error:
+            failures.append(Failure(plan.record.target, str(error)))
+            rest[plan.record.target] = plan.record
+        else:
+            changed += [plan.record.target] if plan.restoration.changes else []
+    left = tuple((plan.record.target, name) for plan in plans for name in plan.restoration.left)
+    after = _with_records(journal, rest)
+    if not after.targets:
         file.remove()
-    return Restored(True, tuple(changed), tuple(left), tuple(failures))
-
-
-def _restore_target(
-    record: TargetRecord, target: SettingsTarget, left: list[tuple[str, str]], *, everything: bool
-) -> bool:
-    """Restore one target; return whether values were changed."""
-    present = target.read()
-    if everything:
-        changes = original_changes(record, present)
     else:
-        changes = restoring_changes(record, present)
-        found = owners(record, present)
-        left += ((record.target, name) for name, owner in found.items() if owner is Owner.OTHER)
-    write_and_check(target, changes)
-    return bool(changes)
+        # What remains may wait for a long time: no process is responsible for it.
+        after = after if failures else replace(after, pid=0)
+        if after != file.load():
+            file.save(after)
+    return Restored(True, tuple(changed), left, tuple(failures), after.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The planned restoration of one target."""
+
+    record: TargetRecord
+    target: SettingsTarget
+    restoration: Restoration
+
+    def carry_out(self) -> TargetRecord | None:
+        """Restore the target; return the record of what remains, None if nothing does.
+
+        Raises:
+            TargetError: The target was not restored.
+        """
+        units = self.record.units
+        refusing = write_and_check(self.target, self.restoration.changes, units)
+        names = {*self.restoration.missing, *self.restoration.withheld}
+        names |= {unit.name for unit in units if unit.part in refusing}
+        return self.record.only(names) if names else None
+
+
+def _with_records(journal: Journal, records: Mapping[str, TargetRecord | None]) -> Journal:
+    """Return the journal with other records of its targets; those with None are removed."""
+    found = (records.get(record.target, record) for record in journal.targets)
+    return replace(journal, targets=tuple(record for record in found if record is not None))

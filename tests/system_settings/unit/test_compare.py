@@ -1,7 +1,7 @@
 import pytest
 
 from tests.system_settings.fake_target import UNITS
-from trayproxy.system_settings.compare import Owner, original_changes, owners, restoring_changes
+from trayproxy.system_settings.compare import Owner, owners, restoration
 from trayproxy.system_settings.entries import Change, Value
 from trayproxy.system_settings.record import TargetRecord, new_record
 
@@ -16,12 +16,12 @@ RECORD = new_record("fake", UNITS, ORIGINAL, OURS)
 
 
 def restored(record: TargetRecord, present: dict[str, Value]) -> dict[str, Value]:
-    changes = restoring_changes(record, present)
+    changes = restoration(record, present).changes
     return present | {change.key: change.value for change in changes}
 
 
 def test_the_original_values_are_restored_with_the_mode_first() -> None:
-    assert restoring_changes(RECORD, OURS) == (
+    assert restoration(RECORD, OURS).changes == (
         Change("mode", "none"),
         Change("exceptions", "[]"),
         Change("host", None),
@@ -30,7 +30,7 @@ def test_the_original_values_are_restored_with_the_mode_first() -> None:
 
 
 def test_restored_values_are_not_changed_again() -> None:
-    assert restoring_changes(RECORD, ORIGINAL) == ()
+    assert restoration(RECORD, ORIGINAL).changes == ()
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,18 @@ def test_only_the_units_with_wanted_values_are_recorded() -> None:
 def test_a_deleted_unit_is_not_restored() -> None:
     present: dict[str, Value] = {"exceptions": "[a]", "mode": "manual"}
     assert owners(RECORD, present)["address"] is Owner.MISSING
-    assert restoring_changes(RECORD, present) == (
+    assert restoration(RECORD, present).changes == (
         Change("mode", "none"),
         Change("exceptions", "[]"),
     )
-    assert original_changes(RECORD, present) == restoring_changes(RECORD, present)
+    assert (
+        restoration(RECORD, present, everything=True).changes
+        == restoration(RECORD, present).changes
+    )
 
 
 def test_on_request_the_values_of_other_programs_are_replaced_too() -> None:
     present = OURS | {"port": "8888", "mode": "auto"}
-    changes = original_changes(RECORD, present)
+    changes = restoration(RECORD, present, everything=True).changes
     assert present | {change.key: change.value for change in changes} == ORIGINAL
-    assert original_changes(RECORD, ORIGINAL) == ()
+    assert restoration(RECORD, ORIGINAL, everything=True).changes == ()

@@ -129,7 +129,9 @@ class ProxyView:
 class ProxyTarget(SettingsTarget, Protocol):
     """A target of the system proxy.
 
-    `describe`, `wanted` and `without_proxy` are pure functions of their arguments.
+    `describe`, `wanted` and `without_proxy` are pure functions of their arguments. The parts of a
+    target (`trayproxy.system_settings.entries.Unit`) are network connections, each with proxies of
+    its own.
     """
 
     @property
@@ -152,12 +154,16 @@ class ProxyTarget(SettingsTarget, Protocol):
             present: The present values of all entries.
         """
 
-    def describe(self, values: Values) -> ProxyView:
+    def describe(self, values: Values, part: str | None = None) -> ProxyView:
         """Return what the values mean to programs.
 
         Args:
             values: Values for all entries, as `read` returns them.
+            part: A part of which the values are complete; None for the most important part.
         """
+
+    def in_effect(self) -> ProxyView | None:
+        """Return what programs use at the moment; None if the system does not tell."""
 
     def without_proxy(self, values: Values) -> Values:
         """Return the values with which programs connect directly, with the other entries kept.

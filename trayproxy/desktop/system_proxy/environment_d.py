@@ -88,13 +88,16 @@ class EnvironmentTarget:
         variables = {"http_proxy": url, "https_proxy": url, "no_proxy": hosts}
         return Wanted({KEY: _file(variables)}, found.inexpressible)
 
-    def describe(self, values: Values) -> ProxyView:
+    def describe(self, values: Values, part: str | None = None) -> ProxyView:
         """Return what the file means to programs of the next session; see `ProxyTarget`."""
         found = [url.strip("\"' ") for _, url in _VARIABLE.findall(values.get(KEY) or "")]
         addresses = dict.fromkeys(filter(None, map(_address, found)))
         if not addresses:
             return ProxyView(ProxyKind.NONE)
         return ProxyView(ProxyKind.MANUAL, ", ".join(addresses))
+
+    def in_effect(self) -> None:
+        """Return None: there are no connections with proxies of their own; see `ProxyTarget`."""
 
     def without_proxy(self, values: Values) -> Values:
         """Return the values without the file, which only TrayProxy writes; see `ProxyTarget`."""

@@ -202,7 +202,7 @@ class GSettingsTarget:
         }
         return Wanted(values, found.inexpressible)
 
-    def describe(self, values: Values) -> ProxyView:
+    def describe(self, values: Values, part: str | None = None) -> ProxyView:
         """Return what the values mean to programs; see `ProxyTarget`.
 
         Unset values have the defaults that `read` has found: an administrator may have set others
@@ -217,6 +217,9 @@ class GSettingsTarget:
             found = (_endpoint(known, "http"), _endpoint(known, "https"))
             return ProxyView(ProxyKind.MANUAL, ", ".join(dict.fromkeys(filter(None, found))))
         return ProxyView(ProxyKind.NONE)
+
+    def in_effect(self) -> None:
+        """Return None: there are no connections with proxies of their own; see `ProxyTarget`."""
 
     def without_proxy(self, values: Values) -> Values:
         """Return the values without proxies; see `ProxyTarget`."""

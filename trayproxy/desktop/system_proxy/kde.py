@@ -133,7 +133,7 @@ class KdeTarget:
         values |= {"httpProxy": address, "httpsProxy": address, "ProxyType": f"={_MANUAL}"}
         return Wanted(values, found.inexpressible)
 
-    def describe(self, values: Values) -> ProxyView:
+    def describe(self, values: Values, part: str | None = None) -> ProxyView:
         """Return what the values mean to programs; see `ProxyTarget`."""
         kind = _KINDS.get(_text(values, "ProxyType"), ProxyKind.NONE)
         if kind is ProxyKind.MANUAL:
@@ -142,6 +142,9 @@ class KdeTarget:
         if kind is ProxyKind.PAC:
             return ProxyView(kind, _text(values, "Proxy Config Script"))
         return ProxyView(kind)
+
+    def in_effect(self) -> None:
+        """Return None: there are no connections with proxies of their own; see `ProxyTarget`."""
 
     def without_proxy(self, values: Values) -> Values:
         """Return the values without proxies; see `ProxyTarget`."""

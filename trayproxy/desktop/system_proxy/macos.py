@@ -110,10 +110,10 @@ class MacTarget:
         if not self._needs_password():
             failure: TargetError | None = None
             for arguments in commands:
-                result = self._run((_NETWORKSETUP, *arguments))
-                if "requires admin privileges" in result.out + result.err:
-                    break
                 try:
+                    result = self._run((_NETWORKSETUP, *arguments))
+                    if "requires admin privileges" in result.out + result.err:
+                        break
                     _checked(result)
                 except TargetError as error:
                     # The other services are changed nevertheless.
@@ -148,11 +148,30 @@ class MacTarget:
             values |= {_key(name, service): value for name, value in new.items()}
         return Wanted(values, inexpressible)
 
-    def describe(self, values: Values) -> ProxyView:
-        """Return what the settings of the first service that can be read mean to programs."""
+    def describe(self, values: Values, part: str | None = None) -> ProxyView:
+        """Return what the settings of a service mean to programs, by default of the first service
+        that can be read; see `ProxyTarget`.
+        """
         for service in self._services:
-            if _key("detection state", service) in values:
+            if part in (None, service) and _key("detection state", service) in values:
                 return _describe({name: values.get(_key(name, service)) for name in _entry_names()})
+        return ProxyView(ProxyKind.NONE)
+
+    def in_effect(self) -> ProxyView | None:
+        """Return the proxies of the services in use, from scutil(8); see `ProxyTarget`."""
+        try:
+            found = _parse(_checked(self._run(("/usr/sbin/scutil", "--proxy"))).out)
+        except TargetError:
+            return None
+        if found.get("ProxyAutoConfigEnable") == "1":
+            return ProxyView(ProxyKind.PAC, found.get("ProxyAutoConfigURLString", ""))
+        addresses = [
+            endpoint(found.get(f"{scheme}Proxy", ""), found.get(f"{scheme}Port", "0"))
+            for scheme in ("HTTP", "HTTPS")
+            if found.get(f"{scheme}Enable") == "1"
+        ]
+        if addresses:
+            return ProxyView(ProxyKind.MANUAL, ", ".join(dict.fromkeys(addresses)))
         return ProxyView(ProxyKind.NONE)
 
     def without_proxy(self, values: Values) -> Values:
@@ -225,12 +244,12 @@ def _units(service: str) -> tuple[Unit, ...]:
     A state takes effect with its address, so that it is the last to be changed and the first to be
     restored; see `Unit.used_by`.
     """
-    units = [Unit(_key("exceptions", service), (_key("exceptions", service),))]
+    units = [Unit(_key("exceptions", service), (_key("exceptions", service),), (), service)]
     for name, value in (("web", "address"), ("secure", "address"), ("script", "url")):
         values, state = _key(f"{name} {value}", service), _key(f"{name} state", service)
-        units += [Unit(values, (values,)), Unit(state, (state,), used_by=(values,))]
+        units += [Unit(values, (values,), (), service), Unit(state, (state,), (values,), service)]
     detection = _key("detection state", service)
-    return (*units, Unit(detection, (detection,)))
+    return (*units, Unit(detection, (detection,), (), service))
 
 
 def _key(name: str, service: str) -> str:

@@ -30,6 +30,8 @@ def private_store(folder: Path) -> dict[str, str]:
         "XDG_CURRENT_DESKTOP": "KDE",
         "XDG_CONFIG_HOME": str(folder),
         "XDG_CONFIG_DIRS": nothing,
+        # The journal of these settings.
+        "XDG_STATE_HOME": str(folder / "state"),
         # Without the schemas in these folders, gsettings refuses to read and to write.
         "XDG_DATA_DIRS": nothing,
         "XDG_DATA_HOME": nothing,

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         result = repair(
             JournalFile(Path(journal)),
             Path(lock),
-            only_of_pid=int(service),
+            is_wanted=lambda journal: journal.pid == int(service),
             timeout_s=LOCK_TIMEOUT_S,
         )
         return 1 if result.restored.failures else 0

@@ -180,16 +180,20 @@ class WindowsTarget:
         }
         return Wanted(self._for_all(options), tuple(inexpressible))
 
-    def describe(self, values: Values) -> ProxyView:
-        """Return what the settings of the LAN mean to programs; see `ProxyTarget`."""
-        flags = int(values[_key("flags", LAN)] or 0)
+    def describe(self, values: Values, part: str | None = None) -> ProxyView:
+        """Return what the settings of a connection mean to programs; see `ProxyTarget`."""
+        connection = part or LAN
+        flags = int(values[_key("flags", connection)] or 0)
         if flags & _AUTO_DETECT:
             return ProxyView(ProxyKind.DETECT)
         if flags & _AUTO_PROXY_URL:
-            return ProxyView(ProxyKind.PAC, values[_key("script", LAN)] or "")
+            return ProxyView(ProxyKind.PAC, values[_key("script", connection)] or "")
         if flags & _PROXY:
-            return ProxyView(ProxyKind.MANUAL, values[_key("server", LAN)] or "")
+            return ProxyView(ProxyKind.MANUAL, values[_key("server", connection)] or "")
         return ProxyView(ProxyKind.NONE)
+
+    def in_effect(self) -> None:
+        """Return None: the LAN must accept each change; see `ProxyTarget`."""
 
     def without_proxy(self, values: Values) -> Values:
         """Return the values without proxies; see `ProxyTarget`."""
@@ -264,10 +268,10 @@ class WindowsRegistry:
 def _units(connection: str) -> tuple[Unit, ...]:
     names = {option: _key(option, connection) for option in _OPTIONS}
     return (
-        Unit(names["server"], (names["server"],)),
-        Unit(names["bypass"], (names["bypass"],)),
-        Unit(names["script"], (names["script"],)),
-        Unit(names["flags"], (names["flags"],), used_by=(names["server"], names["script"])),
+        Unit(names["server"], (names["server"],), (), connection),
+        Unit(names["bypass"], (names["bypass"],), (), connection),
+        Unit(names["script"], (names["script"],), (), connection),
+        Unit(names["flags"], (names["flags"],), (names["server"], names["script"]), connection),
     )
 
 

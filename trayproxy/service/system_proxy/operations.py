@@ -3,22 +3,28 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from trayproxy.control.messages import LeftoverChoice, SystemProxyState, SystemProxyStatus
-from trayproxy.desktop.system_proxy.base import ProxySetting, ProxyTarget, ProxyTargets
+from trayproxy.desktop.system_proxy.base import (
+    ProxyKind,
+    ProxySetting,
+    ProxyTarget,
+    ProxyTargets,
+    ProxyView,
+    endpoint,
+)
+from trayproxy.desktop.system_proxy.dead_proxy import dead_address, loopback_endpoints
 from trayproxy.desktop.system_proxy.repair import LOCK_TIMEOUT_S
 from trayproxy.paths import make_private
-from trayproxy.service.system_proxy.state import (
-    Foreign,
-    Leftover,
-    find_foreign,
-    loopback_endpoints,
-    program_at,
-)
-from trayproxy.system_settings.apply import TargetChange, apply
+from trayproxy.service.system_proxy.files import SystemProxyFiles
+from trayproxy.service.system_proxy.state import Foreign, Leftover, find_foreign, program_at
+from trayproxy.system_settings.apply import NotAppliedError, RefusedPart, TargetChange, apply
+from trayproxy.system_settings.compare import Owner, owners
 from trayproxy.system_settings.entries import TargetError, Values
 from trayproxy.system_settings.journal import DamagedJournalError, Journal, JournalFile
 from trayproxy.system_settings.lock import changing_settings
@@ -40,12 +46,22 @@ class ReadBack:
         hints: What users must know about these targets.
         foreign: What another program has set instead, None if nothing.
         is_managed: True if an administrator has locked the system proxy.
+        pid: The process that has set the system proxy; 0 if it is not set.
+        waiting: The targets and parts whose earlier settings could not be restored yet.
+        withheld: The earlier address that was not restored because no program answers there; empty
+            if there is none.
+        holder: The settings file of another TrayProxy that has set the system proxy; empty if there
+            is none.
     """
 
     titles: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     foreign: Foreign | None = None
     is_managed: bool = False
+    pid: int = 0
+    waiting: tuple[str, ...] = ()
+    withheld: str = ""
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +70,8 @@ class TurnedOn:
 
     Attributes:
         inexpressible: Bypass rules that a target cannot express.
-        skipped: The titles of the optional targets that could not be read.
+        skipped: The titles of the optional targets that could not be read, and the parts of targets
+            that could not be read or refused the change.
         damaged: Where a damaged journal is kept now, None if there was none.
     """
 
@@ -79,17 +96,18 @@ class LeftoverError(Exception):
         self.leftover = leftover
 
 
-class SystemProxyFiles:
-    """The journal of the system proxy and the lock for its changes.
+class HeldError(Exception):
+    """Another TrayProxy of the user has set the system proxy.
 
     Attributes:
-        journal: The journal.
-        lock: The lock file.
+        settings: Its settings file.
+        pid: The id of its process.
     """
 
-    def __init__(self, journal: Path, lock: Path) -> None:
-        self.journal = JournalFile(journal)
-        self.lock = lock
+    def __init__(self, settings: str, pid: int) -> None:
+        super().__init__(settings)
+        self.settings = settings
+        self.pid = pid
 
 
 def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
@@ -99,10 +117,14 @@ def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
         JournalError: The journal cannot be read.
     """
     journal = files.journal.load()
-    if journal is None:
+    if journal is None or not journal.pid:
         # Asked only here: the answer needs several commands, and each change of any setting of the
         # desktop leads to a read while the system proxy is TrayProxy's.
-        return ReadBack(is_managed=any(target.is_managed for target in targets.required))
+        is_managed = any(target.is_managed for target in targets.required)
+        waiting, withheld = _rest(journal, targets) if journal is not None else ((), "")
+        return ReadBack(is_managed=is_managed, waiting=waiting, withheld=withheld)
+    if files.is_of_another(journal):
+        return ReadBack(holder=journal.settings)
     changed: list[ProxyTarget] = []
     present: dict[str, Values] = {}
     for target in (*targets.required, *targets.optional):
@@ -117,14 +139,31 @@ def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
         tuple(target.title for target in changed),
         tuple(target.hint for target in changed if target.hint),
         find_foreign(journal, changed, present),
+        pid=journal.pid,
     )
+
+
+def _rest(journal: Journal, targets: ProxyTargets) -> tuple[tuple[str, ...], str]:
+    """Return what waits to be restored, and the address that was not restored."""
+    waiting: list[str] = []
+    withheld = ""
+    known = {target.name: target for target in (*targets.required, *targets.optional)}
+    for record in journal.targets:
+        target = known.get(record.target)
+        title = target.title if target is not None else record.target
+        parts = (unit.part for unit in record.units if unit.name not in record.withheld)
+        waiting += (f"{title}: {part}" if part else title for part in dict.fromkeys(parts))
+        if target is not None and record.withheld:
+            with suppress(TargetError):
+                withheld = withheld or dead_address(target, record, target.read())
+    return tuple(waiting), withheld
 
 
 def turn_on(
     files: SystemProxyFiles,
     targets: ProxyTargets,
     setting: ProxySetting,
-    leftovers: LeftoverChoice,
+    leftovers: LeftoverChoice | None,
     is_dead: Callable[[str, int], bool],
 ) -> TurnedOn:
     """Set the system proxy, or change it if TrayProxy has set it before.
@@ -133,10 +172,12 @@ def turn_on(
         files: The journal and the lock.
         targets: The targets of this desktop.
         setting: The new setting.
-        leftovers: What becomes of an earlier system proxy at which no program listens.
+        leftovers: What becomes of an earlier system proxy at which no program listens; None: the
+            restoration decides.
         is_dead: Returns True if no program listens at an address of this computer.
 
     Raises:
+        HeldError: Another TrayProxy has set the system proxy.
         ManagedError: An administrator has locked the system proxy.
         LeftoverError: The user has to decide about the present system proxy.
         TargetError: A required target cannot be read.
@@ -151,26 +192,71 @@ def turn_on(
             raise ManagedError
         usable, skipped = _read_usable(targets)
         journal, damaged = _load_or_set_aside(files.journal)
-        if journal is not None and _has_other_units(journal, usable, setting):
-            # Entries that the new setting does not need get their original values first.
-            restore(files.journal, _finder([target for target, _ in usable]))
-            journal = files.journal.load()
-            usable = [(target, target.read()) for target, _ in usable]
+        if journal is not None and files.is_of_another(journal):
+            raise HeldError(journal.settings, journal.pid)
         changes: list[TargetChange] = []
         inexpressible: list[str] = []
+        is_possible = False
         for target, present in usable:
             wanted = target.wanted(setting, present)
-            if not wanted.values:
+            is_possible |= bool(wanted.values)
+            record = journal.record_of(target.name) if journal is not None else None
+            values = {**_unneeded(record, present, wanted.values), **wanted.values}
+            if not values:
                 continue
-            original = None
-            if journal is None or journal.record_of(target.name) is None:
-                original = _original(target, present, setting, leftovers, is_dead)
-            changes.append(TargetChange(target, present, wanted.values, original))
+            change = TargetChange(target, present, values)
+            if record is None or journal is None or not journal.pid:
+                change = _with_original(change, target, setting, leftovers, is_dead)
+            changes.append(change)
             inexpressible += (rule for rule in wanted.inexpressible if rule not in inexpressible)
-        if not changes:
+        if not is_possible:
             raise TargetError("this desktop has no setting for a PAC file; use the mode “address”")
-        apply(files.journal, changes, _make_journal)
-        return TurnedOn(tuple(inexpressible), skipped, damaged)
+        refusals = apply(files.journal, changes, partial(_make_journal, files.settings))
+        _check_effect(files, [target for target, _ in usable], setting, refusals)
+        titles = {target.name: target.title for target, _ in usable}
+        refusing = (f"{titles[refusal.target]}: {refusal.part}" for refusal in refusals)
+        return TurnedOn(tuple(inexpressible), (*skipped, *refusing), damaged)
+
+
+def _unneeded(record: TargetRecord | None, present: Values, wanted: Values) -> Values:
+    """Return the original values of units that TrayProxy has changed, and that the new setting does
+    not need.
+    """
+    if record is None:
+        return {}
+    found = owners(record, present)
+    return {
+        key: record.original[key]
+        for unit in record.units
+        if found[unit.name] is Owner.TRAYPROXY
+        and unit.name not in record.withheld
+        and wanted.keys().isdisjoint(unit.keys)
+        for key in unit.keys
+    }
+
+
+def _check_effect(
+    files: SystemProxyFiles,
+    targets: Sequence[ProxyTarget],
+    setting: ProxySetting,
+    refusals: Sequence[RefusedPart],
+) -> None:
+    """Check that the parts that refuse the change are not those that programs use now.
+
+    Raises:
+        NotAppliedError: They are; the earlier settings are restored.
+    """
+    for refusal in refusals:
+        [target] = [target for target in targets if target.name == refusal.target]
+        view = target.in_effect()
+        own = (setting.pac_url, endpoint(setting.host, setting.port))
+        if view is not None and view.kind is not ProxyKind.NONE and view.address not in own:
+            result = restore(files.journal, _finder(targets))
+            raise NotAppliedError(
+                refusal.target,
+                f"{refusal.part}: {refusal.reason}",
+                is_rolled_back=not result.rest,
+            )
 
 
 def _load_or_set_aside(file: JournalFile) -> tuple[Journal | None, Path | None]:
@@ -190,7 +276,7 @@ def _read_usable(
     targets: ProxyTargets,
 ) -> tuple[list[tuple[ProxyTarget, Values]], tuple[str, ...]]:
     """Return the targets that can be read with their present values, and the titles of the optional
-    targets that cannot.
+    targets and of the parts that cannot.
 
     Raises:
         TargetError: A required target cannot be read.
@@ -202,47 +288,48 @@ def _read_usable(
             usable.append((target, target.read()))
         except TargetError:
             skipped.append(target.title)
+    for target, present in usable:
+        parts = dict.fromkeys(unit.part for unit in target.units)
+        read = {unit.part for unit in target.units for key in unit.keys if key in present}
+        skipped += (f"{target.title}: {part}" for part in parts if part not in read)
     return usable, tuple(skipped)
 
 
-def _has_other_units(
-    journal: Journal, targets: Sequence[tuple[ProxyTarget, Values]], setting: ProxySetting
-) -> bool:
-    """Return whether TrayProxy has changed entries that the setting does not need."""
-    for target, present in targets:
-        record = journal.record_of(target.name)
-        if record is not None:
-            wanted = target.wanted(setting, present).values
-            if not wanted.keys() >= set(record.keys):
-                return True
-    return False
-
-
-def _original(
+def _with_original(
+    change: TargetChange,
     target: ProxyTarget,
-    present: Values,
     setting: ProxySetting,
-    leftovers: LeftoverChoice,
+    leftovers: LeftoverChoice | None,
     is_dead: Callable[[str, int], bool],
-) -> Values | None:
-    """Return the values to restore later; None for the present ones.
+) -> TargetChange:
+    """Return the first change of a target with the values to restore later.
 
     Raises:
         LeftoverError: The user has to decide about the present system proxy.
     """
-    view = target.describe(present)
-    found = loopback_endpoints(view)
-    if (setting.host, setting.port) in found:
+    present = change.present
+    for view in _views(target, present):
+        found = loopback_endpoints(view)
         # TrayProxy's own address without a journal: nothing answers there after TrayProxy's end.
+        is_own = (setting.host, setting.port) in found
+        dead = [endpoint for endpoint in found if is_own or is_dead(*endpoint)]
+        if not dead:
+            continue
         if leftovers is LeftoverChoice.ASK:
-            raise LeftoverError(Leftover(target.name, view.address, ""))
-        return target.without_proxy(present)
-    dead = [endpoint for endpoint in found if is_dead(*endpoint)]
-    if not dead or leftovers is LeftoverChoice.KEEP:
-        return None
-    if leftovers is LeftoverChoice.ASK:
-        raise LeftoverError(Leftover(target.name, view.address, program_at(dead[0][1])))
-    return target.without_proxy(present)
+            program = "" if is_own else program_at(dead[0][1])
+            raise LeftoverError(Leftover(target.name, view.address, program))
+        if leftovers is LeftoverChoice.FORGET or is_own:
+            return replace(change, original=target.without_proxy(present))
+        return replace(change, restores_dead=leftovers is LeftoverChoice.KEEP)
+    return change
+
+
+def _views(target: ProxyTarget, present: Values) -> Iterator[ProxyView]:
+    """Yield what the present values of each part that can be read mean."""
+    for part in dict.fromkeys(unit.part for unit in target.units):
+        units = (unit for unit in target.units if unit.part == part)
+        if all(key in present for unit in units for key in unit.keys):
+            yield target.describe(present, part)
 
 
 def _finder(targets: Sequence[ProxyTarget]) -> Callable[[str], ProxyTarget]:
@@ -255,8 +342,8 @@ def _finder(targets: Sequence[ProxyTarget]) -> Callable[[str], ProxyTarget]:
     return find
 
 
-def _make_journal(records: tuple[TargetRecord, ...]) -> Journal:
-    return Journal(os.getpid(), _boot_id(), time.time(), records)
+def _make_journal(settings: str, records: tuple[TargetRecord, ...]) -> Journal:
+    return Journal(os.getpid(), _boot_id(), time.time(), records, settings)
 
 
 def _boot_id() -> str:
@@ -274,4 +361,12 @@ def status_of(found: ReadBack) -> SystemProxyStatus:
         state = SystemProxyState.MANAGED
     elif found.foreign is not None:
         state, value = SystemProxyState.CHANGED, found.foreign.view.address
-    return SystemProxyStatus(state, value=value, targets=found.titles, hints=found.hints)
+    return SystemProxyStatus(
+        state,
+        value=value,
+        targets=found.titles,
+        hints=found.hints,
+        waiting=found.waiting,
+        withheld=found.withheld,
+        holder=found.holder,
+    )

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from trayproxy.domain.problem import Problem
-from trayproxy.service.system_proxy.operations import LeftoverError, ManagedError
+from trayproxy.service.system_proxy.operations import HeldError, LeftoverError, ManagedError
 from trayproxy.service.system_proxy.state import Leftover
 from trayproxy.system_settings.apply import NotAppliedError
 from trayproxy.system_settings.entries import TargetError
 from trayproxy.system_settings.journal import JournalError
 from trayproxy.system_settings.lock import SettingsBusyError
 from trayproxy.system_settings.restore import Failure
+
+NOT_RESTORED_ID = "TP-607"
+WITHHELD_ID = "TP-614"
 
 NOT_LISTENING = Problem(
     "TP-604",
@@ -19,7 +22,8 @@ NOT_LISTENING = Problem(
 )
 
 Error = (
-    JournalError
+    HeldError
+    | JournalError
     | LeftoverError
     | ManagedError
     | NotAppliedError
@@ -30,6 +34,7 @@ Error = (
 """The exceptions of `trayproxy.service.system_proxy.operations`."""
 
 ERRORS = (
+    HeldError,
     JournalError,
     LeftoverError,
     ManagedError,
@@ -56,6 +61,8 @@ def problem_of(error: Error, address: str) -> Problem:
                 "The system proxy is set by a policy and cannot be changed here. Programs can "
                 f"still use {address}.",
             )
+        case HeldError():
+            return held(error.settings, error.pid)
         case LeftoverError(leftover=leftover):
             return _leftover_problem(leftover)
         case NotAppliedError(is_rolled_back=False):
@@ -66,7 +73,8 @@ def problem_of(error: Error, address: str) -> Problem:
             )
         case NotAppliedError():
             return _not_changed(
-                f"{error.target or 'the journal'}: {error.reason}. Nothing was left half-done."
+                f"{error.target or 'the journal'}: {error.reason}. The settings are as they were "
+                "before."
             )
         case JournalError():
             return _not_changed(f"The journal cannot be used: {error.reason}.")
@@ -83,9 +91,41 @@ def not_restored(failures: tuple[Failure, ...]) -> Problem:
     """Return the problem for targets that could not be restored."""
     reasons = "; ".join(f"{failure.target}: {failure.reason}" for failure in failures)
     return Problem(
-        "TP-607",
+        NOT_RESTORED_ID,
         "The system proxy could not be restored",
         f"{reasons}. The earlier settings are kept. Try again with: trayproxy system-proxy restore",
+    )
+
+
+def withheld(address: str) -> Problem:
+    """Return the notice about an earlier system proxy that was not restored.
+
+    Args:
+        address: The address of the proxy, on this computer.
+    """
+    return Problem(
+        WITHHELD_ID,
+        "Your earlier system proxy was not put back",
+        f"It is {address}, and no program answers there: programs connect directly instead. To "
+        "have it back nevertheless: trayproxy system-proxy restore --keep. To forget it: trayproxy "
+        "system-proxy restore --forget",
+    )
+
+
+def held(settings: str, pid: int = 0) -> Problem:
+    """Return the problem of a system proxy that another TrayProxy of the user has set.
+
+    Args:
+        settings: The settings file of the other TrayProxy.
+        pid: The id of its process; 0 if unknown.
+    """
+    process = f", process {pid}," if pid else ""
+    return Problem(
+        "TP-615",
+        "Another TrayProxy has set the system proxy",
+        f"The TrayProxy with the settings {settings}{process} uses the system proxy. Turn the "
+        "system proxy off there, or quit that TrayProxy, then try again. To put the earlier "
+        "settings back at once: trayproxy system-proxy restore",
     )
 
 

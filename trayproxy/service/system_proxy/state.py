@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
-from trayproxy.desktop.system_proxy.base import ProxyKind, ProxyTarget, ProxyView
+from trayproxy.desktop.system_proxy.base import ProxyTarget, ProxyView
 from trayproxy.system_settings.entries import Values
 from trayproxy.system_settings.journal import Journal
 from trayproxy.system_settings.record import TargetRecord
@@ -75,27 +74,6 @@ def find_foreign(
     return None
 
 
-def loopback_endpoints(view: ProxyView) -> tuple[tuple[str, int], ...]:
-    """Return the host and the port of each manual proxy on this computer.
-
-    The address may name several proxies: ``127.0.0.1:7890, 127.0.0.1:7891``, or on Windows
-    ``http=127.0.0.1:8888;https=127.0.0.1:8888``.
-    """
-    if view.kind is not ProxyKind.MANUAL:
-        return ()
-    parts = view.address.replace(";", ",").split(",")
-    found = (_endpoint(part.rpartition("=")[2].strip()) for part in parts)
-    return tuple(dict.fromkeys(endpoint for endpoint in found if endpoint is not None))
-
-
-def _endpoint(address: str) -> tuple[str, int] | None:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not port.isascii() or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        return None
-    return (host, int(port)) if _is_loopback(host) else None
-
-
 def program_at(port: int) -> str:
     """Return the program that usually listens on a port, empty if there is no usual one."""
     return _LEFT_BY.get(port, "")
@@ -104,10 +82,3 @@ def program_at(port: int) -> str:
 def _written(record: TargetRecord, present: Values) -> Values:
     """Return the present values with those that TrayProxy has written last."""
     return {**present, **{key: values[-1] for key, values in record.written.items()}}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-import msgspec
+from msgspec import structs
 
 from trayproxy.control.messages import LeftoverChoice, SystemProxyState, SystemProxyStatus
 from trayproxy.desktop.system_proxy.base import ProxySetting, ProxyTargets, endpoint
-from trayproxy.desktop.system_proxy.repair import Repair, repair
+from trayproxy.desktop.system_proxy.repair import Repair, Rest, repair
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
+from trayproxy.service.system_proxy.files import SystemProxyFiles
 from trayproxy.service.system_proxy.operations import (
     ReadBack,
-    SystemProxyFiles,
     TurnedOn,
     read_back,
     status_of,
@@ -28,13 +28,23 @@ from trayproxy.service.system_proxy.pac_file import pac_file
 from trayproxy.service.system_proxy.problems import (
     ERRORS,
     NOT_LISTENING,
+    NOT_RESTORED_ID,
+    WITHHELD_ID,
     damaged,
+    held,
     not_restored,
     problem_of,
+    withheld,
 )
 from trayproxy.system_settings.entries import TargetError
 
 logger = logging.getLogger(__name__)
+
+_RESTS = {
+    LeftoverChoice.ASK: Rest.RETRY,
+    LeftoverChoice.KEEP: Rest.FORCE,
+    LeftoverChoice.FORGET: Rest.FORGET,
+}
 
 CLOSE_TIMEOUT_S = 3.0
 """Seconds that the end of the service waits for the restoration; then the watchdog restores."""
@@ -114,6 +124,8 @@ class SystemProxySwitch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: SystemWatch | None = None
         self._is_closing = False
+        self._is_set = False
+        """True if the journal says so, as last read."""
         self._status = SystemProxyStatus(mode=settings.mode)
 
     @property
@@ -151,15 +163,21 @@ class SystemProxySwitch:
                 self._settings = before
             return problem
 
-    async def turn_off(self, *, everything: bool = False) -> Problem | None:
+    async def turn_off(
+        self, leftovers: LeftoverChoice = LeftoverChoice.ASK, *, everything: bool = False
+    ) -> Problem | None:
         """Restore the system proxy; return why that failed, None if it did not.
 
         Args:
+            leftovers: What becomes of an earlier system proxy at which no program listens.
             everything: True to restore also what other programs have changed.
         """
         async with self._lock:
             self._settings = replace(self._settings, use=False)
-            return await self._take_back(everything=everything)
+            problem = await self._take_back(_RESTS[leftovers], everything=everything)
+            if problem is None and self._status.holder:
+                return held(self._status.holder)
+            return problem
 
     # --- events of the service and of the system ---
 
@@ -205,6 +223,13 @@ class SystemProxySwitch:
             if self._settings.use:
                 self._schedule(self._apply_or_take_back())
 
+    def network_changed(self) -> None:
+        """Restore or set what was missing: a network connection may be there again."""
+        status = self._status
+        has_failed = status.problem is not None and status.problem.id == NOT_RESTORED_ID
+        if status.waiting or has_failed or (self._settings.use and status.skipped):
+            self._schedule(self._apply_or_take_back())
+
     def settings_changed(self, settings: SystemProxySettings) -> None:
         """Follow the settings after they were changed outside."""
         if settings != self._settings:
@@ -233,10 +258,10 @@ class SystemProxySwitch:
         async with self._lock:
             if self._is_closing:
                 return
-            wanted = self._settings.use and self._address is not None
-            if wanted and await self._is_left_to_another_program():
+            if self._settings.use and await self._is_left_to_another_program():
                 return
-            problem = await (self._apply(LeftoverChoice.KEEP) if wanted else self._take_back())
+            wanted = self._settings.use and self._address is not None
+            problem = await (self._apply(None) if wanted else self._take_back())
             if problem is not None and wanted:
                 # Programs must not keep an address at which TrayProxy does not listen any more.
                 await self._take_back()
@@ -250,12 +275,12 @@ class SystemProxySwitch:
         Only the user's own *on* takes the system proxy back from another program.
         """
         await self._refresh()
-        if self._status.state is not SystemProxyState.CHANGED:
+        if self._address is None or self._status.state is not SystemProxyState.CHANGED:
             return False
         self._begin_watch()
         return True
 
-    async def _apply(self, leftovers: LeftoverChoice) -> Problem | None:
+    async def _apply(self, leftovers: LeftoverChoice | None) -> Problem | None:
         if self._address is None or self._is_closing:
             return NOT_LISTENING
         host, port = self._address
@@ -284,7 +309,7 @@ class SystemProxySwitch:
         )
         return None
 
-    def _turn_on(self, setting: ProxySetting, leftovers: LeftoverChoice) -> TurnedOn:
+    def _turn_on(self, setting: ProxySetting, leftovers: LeftoverChoice | None) -> TurnedOn:
         """Set the system proxy, in a thread."""
         tools = self._tools
         targets = tools.find_targets()
@@ -296,16 +321,17 @@ class SystemProxySwitch:
                 tools.watchdog.stop()
 
     async def _take_back(
-        self, *, everything: bool = False, is_repair: bool = False
+        self, rest: Rest = Rest.KEEP, *, everything: bool = False, is_repair: bool = False
     ) -> Problem | None:
         """Restore the system proxy; return why that failed, None if it did not.
 
         Args:
+            rest: What becomes of settings that cannot be restored.
             everything: True to restore also what other programs have changed.
             is_repair: True if an earlier run of the service has left the settings.
         """
         try:
-            result = await asyncio.to_thread(self._restore, everything)
+            result = await asyncio.to_thread(self._restore, rest, everything)
         except ERRORS as error:
             failure = problem_of(error, "")
             await self._refresh()
@@ -316,35 +342,77 @@ class SystemProxySwitch:
             await self._refresh()
             self._set(problem=failure)
             return failure
+        self._is_set = False
         self._end_watch()
         problem = damaged(result.damaged) if result.damaged is not None else None
-        was_repaired = is_repair and bool(result.restored.changed)
-        self._replace(
-            SystemProxyStatus(mode=self._settings.mode, problem=problem, was_repaired=was_repaired)
+        was_repaired = is_repair and result.was_set and bool(result.restored.changed)
+        status = SystemProxyStatus(
+            mode=self._settings.mode, problem=problem, was_repaired=was_repaired
         )
+        if not (result.restored.rest or result.is_unwanted):
+            self._replace(status)
+        else:
+            await self._refresh(status)
         return problem
 
-    def _restore(self, everything: bool) -> Repair:
+    def _restore(self, rest: Rest, everything: bool) -> Repair:
         """Restore the system proxy, in a thread."""
         files = self._tools.files
-        result = repair(files.journal, files.lock, everything=everything)
+        result = repair(
+            files.journal,
+            files.lock,
+            rest,
+            everything=everything,
+            is_wanted=lambda journal: not files.is_of_another(journal),
+        )
         if not result.restored.failures:
             self._tools.watchdog.stop()
         return result
 
-    async def _refresh(self) -> None:
-        """Read the system proxy, and publish its state."""
+    async def _refresh(self, status: SystemProxyStatus | None = None) -> None:
+        """Read the system proxy, and publish its state.
+
+        Args:
+            status: The status with the other values; None for the present status.
+        """
+        known = self._status if status is None else status
         try:
             found = await asyncio.to_thread(self._read)
         except TargetError as error:
-            self._set(state=SystemProxyState.UNAVAILABLE, hints=(f"{error}",))
+            hints = (f"{error}",)
+            self._replace(structs.replace(known, state=SystemProxyState.UNAVAILABLE, hints=hints))
+            return
         except ERRORS as error:
-            self._set(problem=problem_of(error, ""))
-        else:
-            status = status_of(found)
-            self._set(
-                state=status.state, value=status.value, targets=status.targets, hints=status.hints
+            self._replace(structs.replace(known, problem=problem_of(error, "")))
+            return
+        if self._is_set and not found.pid:
+            await self._restored_by_another_process()
+        self._is_set = found.pid != 0
+        new = status_of(found)
+        problem = known.problem
+        if new.withheld:
+            problem = problem or withheld(new.withheld)
+        elif problem is not None and problem.id == WITHHELD_ID:
+            problem = None
+        self._replace(
+            structs.replace(
+                new,
+                mode=known.mode,
+                inexpressible=known.inexpressible,
+                skipped=known.skipped,
+                was_repaired=known.was_repaired,
+                problem=problem,
             )
+        )
+
+    async def _restored_by_another_process(self) -> None:
+        """Leave the system proxy restored, as “trayproxy system-proxy restore” has done while this
+        process did not answer, or to another TrayProxy of the user.
+        """
+        logger.warning("another process has restored the system proxy; it stays off")
+        self._settings = replace(self._settings, use=False)
+        self._end_watch()
+        await asyncio.to_thread(self._tools.watchdog.stop)
 
     def _read(self) -> ReadBack:
         """Read the system proxy, in a thread."""
@@ -373,7 +441,7 @@ class SystemProxySwitch:
         task.add_done_callback(self._tasks.discard)
 
     def _set(self, **fields: object) -> None:
-        self._replace(msgspec.structs.replace(self._status, **fields))
+        self._replace(structs.replace(self._status, **fields))
 
     def _replace(self, status: SystemProxyStatus) -> None:
         """Replace the status, and publish it if it has changed."""

@@ -16,19 +16,32 @@ from trayproxy.desktop.system_proxy.base import (
     ProxyView,
 )
 from trayproxy.desktop.system_proxy.macos import MacTarget
-from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError, RefusedPart, TargetChange, apply
 from trayproxy.system_settings.entries import TargetError
 from trayproxy.system_settings.journal import Journal, JournalFile
 from trayproxy.system_settings.restore import restore
 
 URL = "http://127.0.0.1:3128/4f1c.pac"
 SETTING = ProxySetting("127.0.0.1", 3128, URL)
-LISTED = """\
-An asterisk (*) denotes that a network service is disabled.
-Wi-Fi
-*Thunderbolt Bridge
-VPN of Büro
+LISTED = (
+    "An asterisk (*) denotes that a network service is disabled.",
+    "*Thunderbolt Bridge",
+)
+SCUTIL = """\
+<dictionary> {
+  ExceptionsList : <array> {
+    0 : localhost
+  }
+  HTTPEnable : 1
+  HTTPPort : 3128
+  HTTPProxy : 127.0.0.1
+  HTTPSEnable : 1
+  HTTPSPort : 3128
+  HTTPSProxy : 127.0.0.1
+  ProxyAutoConfigEnable : 0
+}
 """
+"""The output of ``scutil --proxy``."""
 RIGHT = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
@@ -64,12 +77,17 @@ class FakeMac:
         self.gives_password = True
         self.prompts = 0
         self.broken: set[str] = set()
+        self.hanging: set[str] = set()
+        self.disabled: set[str] = set()
         self.failing = ""
+        self.proxies = "<dictionary> {\n}\n"
 
     def run(self, argv: Sequence[str]) -> CommandResult:
         program, *arguments = argv
         if program == "/usr/bin/security":
             return CommandResult(0, RIGHT.format(str(self.is_shared).lower()))
+        if program == "/usr/sbin/scutil":
+            return CommandResult(0, self.proxies)
         assert program == "/usr/sbin/networksetup"
         return self._networksetup(arguments, self.is_administrator)
 
@@ -91,8 +109,11 @@ class FakeMac:
     def _networksetup(self, arguments: list[str], is_allowed: bool) -> CommandResult:
         command, *rest = arguments
         if command == "-listallnetworkservices":
-            return CommandResult(0, LISTED)
+            names = [f"*{name}" if name in self.disabled else name for name in self.services]
+            return CommandResult(0, "\n".join((*LISTED, *names, "")))
         name, *values = rest
+        if name in self.hanging:
+            raise TargetError("networksetup does not end within 5 s")
         if name in self.broken:
             return CommandResult(4, f"{name} is not a recognized network service.\n** Error: …\n")
         service = self.services[name]
@@ -149,10 +170,12 @@ def file(tmp_path: Path) -> JournalFile:
     return JournalFile(tmp_path / "journal")
 
 
-def turn_on(file: JournalFile, target: MacTarget, setting: ProxySetting = SETTING) -> None:
+def turn_on(
+    file: JournalFile, target: MacTarget, setting: ProxySetting = SETTING
+) -> tuple[RefusedPart, ...]:
     present = target.read()
     change = TargetChange(target, present, target.wanted(setting, present).values)
-    apply(file, [change], lambda records: Journal(1, "", 0.0, records))
+    return apply(file, [change], lambda records: Journal(1, "", 0.0, records))
 
 
 def company() -> FakeNetworkService:
@@ -239,10 +262,7 @@ def test_without_the_password_nothing_is_changed(
     assert file.load() is None
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["-setwebproxy", "-setsecurewebproxystate", "-setproxybypassdomains", "-setautoproxystate"],
-)
+@pytest.mark.parametrize("command", ["-setwebproxy", "-setproxybypassdomains"])
 def test_after_a_failed_command_nothing_is_changed(
     mac: FakeMac, target: MacTarget, file: JournalFile, command: str
 ) -> None:
@@ -271,6 +291,64 @@ def test_a_service_that_cannot_be_read_is_left_alone(
     mac.broken.clear()
     restore(file, lambda name: target)
     assert mac.services == {"Wi-Fi": FakeNetworkService(), "VPN of Büro": FakeNetworkService()}
+
+
+@pytest.mark.parametrize("kind", ["broken", "hanging", "disabled"])
+def test_a_service_that_is_not_there_for_the_moment_is_restored_later(
+    mac: FakeMac, target: MacTarget, file: JournalFile, kind: str
+) -> None:
+    turn_on(file, target)
+    getattr(mac, kind).add("VPN of Büro")
+    restore(file, lambda name: MacTarget(mac.run, mac.run_as_administrator))
+    assert mac.services["Wi-Fi"] == FakeNetworkService()
+    assert mac.services["VPN of Büro"].addresses["webproxy"] == ("127.0.0.1", "3128")
+    getattr(mac, kind).clear()
+    restore(file, lambda name: target)
+    assert mac.services == {"Wi-Fi": FakeNetworkService(), "VPN of Büro": FakeNetworkService()}
+    assert file.load() is None
+
+
+def test_a_service_that_refuses_a_command_is_skipped(
+    mac: FakeMac, target: MacTarget, file: JournalFile
+) -> None:
+    mac.services["Wi-Fi"] = company()
+    mac.failing = "-setautoproxystate"
+    assert [refusal.part for refusal in turn_on(file, target)] == ["Wi-Fi"]
+    assert mac.services["VPN of Büro"].addresses["webproxy"] == ("127.0.0.1", "3128")
+    mac.failing = ""
+    restore(file, lambda name: target)
+    assert mac.services == {"Wi-Fi": company(), "VPN of Büro": FakeNetworkService()}
+
+
+def test_a_service_that_hangs_is_skipped(
+    mac: FakeMac, target: MacTarget, file: JournalFile
+) -> None:
+    present = target.read()
+    mac.hanging.add("Wi-Fi")
+    change = TargetChange(target, present, target.wanted(SETTING, present).values)
+    [refusal] = apply(file, [change], lambda records: Journal(1, "", 0.0, records))
+    assert (refusal.part, refusal.reason) == ("Wi-Fi", "networksetup does not end within 5 s")
+    assert mac.services["VPN of Büro"].addresses["webproxy"] == ("127.0.0.1", "3128")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "view"),
+    [
+        (SCUTIL, ProxyView(ProxyKind.MANUAL, "127.0.0.1:3128")),
+        (
+            "<dictionary> {\n  ProxyAutoConfigEnable : 1\n"
+            f"  ProxyAutoConfigURLString : {URL}\n}}\n",
+            ProxyView(ProxyKind.PAC, URL),
+        ),
+        ("<dictionary> {\n}\n", ProxyView(ProxyKind.NONE)),
+        ("** Error: it does not work\n", None),
+    ],
+)
+def test_the_proxies_in_use_are_read(
+    mac: FakeMac, target: MacTarget, proxies: str, view: ProxyView | None
+) -> None:
+    mac.proxies = proxies
+    assert target.in_effect() == view
 
 
 def test_without_a_service_nothing_can_be_read(mac: FakeMac, target: MacTarget) -> None:

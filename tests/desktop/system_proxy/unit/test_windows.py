@@ -21,7 +21,7 @@ from trayproxy.desktop.system_proxy.wininet import (
     SERVER,
     ConnectionSettings,
 )
-from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError, RefusedPart, TargetChange, apply
 from trayproxy.system_settings.entries import TargetError
 from trayproxy.system_settings.journal import Journal, JournalFile
 from trayproxy.system_settings.restore import restore
@@ -92,9 +92,11 @@ def file(tmp_path: Path) -> JournalFile:
     return JournalFile(tmp_path / "journal")
 
 
-def turn_on(file: JournalFile, target: WindowsTarget, setting: ProxySetting = SETTING) -> None:
+def turn_on(
+    file: JournalFile, target: WindowsTarget, setting: ProxySetting = SETTING
+) -> tuple[RefusedPart, ...]:
     change = TargetChange(target, target.read(), target.wanted(setting, target.read()).values)
-    apply(file, [change], lambda records: Journal(1, "", 0.0, records))
+    return apply(file, [change], lambda records: Journal(1, "", 0.0, records))
 
 
 def test_every_connection_is_set_and_restored(
@@ -118,17 +120,29 @@ def test_with_a_pac_file_the_proxy_stays(
     turn_on(file, target, replace(SETTING, uses_pac=True))
     assert wininet.connections["VPN of LAN"] == replace(COMPANY, flags=5, script=URL)
     assert target.describe(target.read()) == ProxyView(ProxyKind.PAC, URL)
+    assert target.describe(target.read(), "VPN of LAN") == ProxyView(ProxyKind.PAC, URL)
     restore(file, lambda name: target)
     assert wininet.connections == {"": DIRECT, "VPN of LAN": COMPANY}
 
 
-@pytest.mark.parametrize("name", ["", "VPN of LAN"])
-def test_after_a_refused_change_nothing_is_changed(
-    wininet: FakeWinInet, target: WindowsTarget, file: JournalFile, name: str
+def test_if_the_lan_refuses_a_change_nothing_is_changed(
+    wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
 ) -> None:
-    wininet.refused.add(name)
+    wininet.refused.add("")
     with pytest.raises(NotAppliedError, match="error 5"):
         turn_on(file, target)
+    assert wininet.connections == {"": DIRECT, "VPN of LAN": COMPANY}
+    assert file.load() is None
+
+
+def test_a_connection_that_refuses_the_change_is_skipped(
+    wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
+) -> None:
+    wininet.refused.add("VPN of LAN")
+    assert turn_on(file, target) == (RefusedPart("wininet", "VPN of LAN", "VPN of LAN: error 5"),)
+    assert wininet.connections[""].server == "127.0.0.1:3128"
+    assert wininet.connections["VPN of LAN"] == COMPANY
+    restore(file, lambda name: target)
     assert wininet.connections == {"": DIRECT, "VPN of LAN": COMPANY}
     assert file.load() is None
 
@@ -138,11 +152,11 @@ def test_a_connection_that_refuses_does_not_keep_the_others_from_being_restored(
 ) -> None:
     turn_on(file, target)
     wininet.refused.add("VPN of LAN")
-    failure = restore(file, lambda name: target).failures[0]
-    assert failure.reason == "VPN of LAN: error 5"
+    [rest] = restore(file, lambda name: target).rest
+    assert {unit.part for unit in rest.units} == {"VPN of LAN"}
     assert wininet.connections[""] == DIRECT
     wininet.refused.clear()
-    assert not restore(file, lambda name: target).failures
+    assert not restore(file, lambda name: target).rest
     assert wininet.connections == {"": DIRECT, "VPN of LAN": COMPANY}
 
 
@@ -181,13 +195,17 @@ def test_the_settings_of_another_program_stay(
     }
 
 
-def test_a_deleted_connection_is_not_restored(
-    wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
+@pytest.mark.parametrize("stored", [["VPN of LAN"], []])
+def test_a_connection_that_fails_or_is_missing_is_restored_later(
+    wininet: FakeWinInet, target: WindowsTarget, file: JournalFile, stored: list[str]
 ) -> None:
     turn_on(file, target)
-    del wininet.connections["VPN of LAN"]
-    restore(file, lambda name: WindowsTarget(wininet, FakeRegistry()))
+    vpn = wininet.connections.pop("VPN of LAN")
+    restore(file, lambda name: WindowsTarget(wininet, FakeRegistry(*stored)))
     assert wininet.connections == {"": DIRECT}
+    wininet.connections["VPN of LAN"] = vpn
+    restore(file, lambda name: target)
+    assert wininet.connections == {"": DIRECT, "VPN of LAN": COMPANY}
     assert file.load() is None
 
 
