@@ -92,7 +92,8 @@ def _expand(text: str, environ: Mapping[str, str], home: str) -> str | None:
     names = _VARIABLE.findall(text)
     values = {name: environ.get(name, "") for name in names}
     # Relative paths are invalid (XDG Base Directory Specification).
-    if "XDG_CONFIG_HOME" in values and not values["XDG_CONFIG_HOME"].startswith("/"):
+    folder = values.get("XDG_CONFIG_HOME", "/")
+    if not PurePosixPath(folder).is_absolute() and not PureWindowsPath(folder).is_absolute():
         values["XDG_CONFIG_HOME"] = f"{home}/.config"
     if not all(values.values()):
         return None

@@ -198,6 +198,11 @@ def test_paths_on_windows_have_backslashes() -> None:
     )
 
 
+def test_a_folder_of_settings_on_windows_may_have_a_drive() -> None:
+    here = computer(SystemName.WINDOWS, XDG_CONFIG_HOME="D:\\config")
+    assert path_of(_file(paths=("$XDG_CONFIG_HOME/a",)), here) == "D:\\config\\a"
+
+
 def test_the_names_of_the_systems() -> None:
     assert [system_name(name) for name in ("linux", "darwin", "win32", "freebsd14")] == [
         SystemName.LINUX,
