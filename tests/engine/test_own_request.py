@@ -28,7 +28,8 @@ from tests.support.scripted_upstream import (
 from tests.support.tls import CertificateAuthority
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
-from trayproxy.auth.scheme import Leg, Scheme
+from trayproxy.auth.scheme import Leg, Offer, Scheme
+from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT, AuthOutcome
@@ -53,11 +54,14 @@ def played(
     play: Callable[[OwnRequest, FakeBroker], Awaitable[T]],
     limits: EngineLimits = LIMITS,
     request: Request | None = None,
+    *,
+    is_known: bool = True,
 ) -> tuple[T, FakeBroker]:
     """Run a coroutine with a probe on a loop of its own, and return its result."""
 
     async def run() -> tuple[T, FakeBroker]:
-        loop, desk = asyncio.get_running_loop(), FakeBroker(LOGIN, schemes=schemes, is_known=True)
+        loop = asyncio.get_running_loop()
+        desk = FakeBroker(LOGIN, schemes=schemes, is_known=is_known)
         dialler = Connector(loop, limits, desk, lambda addresses: False)
         tools = OwnRequestTools(desk, dialler, HandshakeThreads(loop), limits, b"via", loop.time)
         return await play(OwnRequest(profile, request or request_for(URL), tools), desk), desk
@@ -118,6 +122,67 @@ def test_an_http_1_0_proxy_is_asked_to_keep_the_connection_of_a_handshake_r_120(
     upstream = stack.enter_context(ScriptedUpstream(play))
     was_signed, _ = played(office(upstream.port), [ntlm_like_scheme()], signed_in)
     assert was_signed
+
+
+def answering_logins(answer: bytes) -> Callable[[ScriptedConnection], None]:
+    """Return a script that gives this answer to requests with a login, and a 407 to others."""
+
+    def play(peer: ScriptedConnection) -> None:
+        while True:
+            has_login = b"Proxy-Authorization" in peer.read_head()
+            peer.send(answer if has_login else challenge('Basic realm="c"'))
+
+    return play
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["sent first", "chosen by the desk"])
+def test_the_desk_is_asked_after_the_rejection_of_each_login(
+    stack: ExitStack, is_first: bool
+) -> None:
+    refusal = challenge('Basic realm="c"')
+    upstream = stack.enter_context(ScriptedUpstream(answering_logins(refusal)))
+
+    async def rejected(own: OwnRequest, desk: FakeBroker) -> Credentials | None:
+        assert own.route.upstream_id is not None
+        known = desk.known(own.route.upstream_id)
+        assert known is not None
+        known.acceptance.is_recent = True
+        wanted = (await own.send(None)).challenge
+        assert wanted is not None
+        with pytest.raises(NotSignedInError):
+            await own.sign_in(wanted, known if is_first else None)
+        return known
+
+    known, desk = played(office(upstream.port), [Basic()], rejected)
+    first: list[Credentials | None] = [] if is_first else [None]
+    assert [one.refused for one in desk.challenged_requests] == [*first, known]
+    assert not any(one.pending.is_own for one in desk.challenged_requests)
+    logins = b"".join(peer.received for peer in upstream.peers).count(b"Proxy-Authorization")
+    assert logins == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(
+    ("status", "is_proved"), [(b"200 OK", True), (b"404 No", False), (b"502 Bad Gateway", False)]
+)
+def test_only_a_proof_settles_a_login_on_trial(
+    stack: ExitStack, status: bytes, is_proved: bool, is_known: bool
+) -> None:
+    answer = OK.replace(b"200 OK", status)
+    upstream = stack.enter_context(ScriptedUpstream(answering_logins(answer)))
+
+    async def is_unproved(own: OwnRequest, desk: FakeBroker) -> bool:
+        wanted = (await own.send(None)).challenge
+        assert wanted is not None
+        assert not own.is_unproved
+        assert own.route.upstream_id is not None
+        offer = Offer(desk.schemes[-1], wanted.challenges[0])
+        login = desk.answer_with(own.route.upstream_id, offer, LOGIN)
+        await own.sign_in(wanted, login if is_known else replace(login, permit=1))
+        return own.is_unproved
+
+    found, _ = played(office(upstream.port), [Basic()], is_unproved, is_known=is_known)
+    assert found is (not is_proved and not is_known)
 
 
 def closing(answer: bytes) -> Callable[[ScriptedConnection], None]:

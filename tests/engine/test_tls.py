@@ -27,6 +27,7 @@ from tests.support.scripted_upstream import (
 from tests.support.server import LoopbackServer
 from tests.support.tls import Certificate, CertificateAuthority
 from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.tls import TrustStore
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 URL = b"http://origin.test/"
@@ -150,13 +151,20 @@ def test_a_self_signed_certificate_may_be_the_ca_file(
 
 
 def test_many_clients_at_once_load_the_trust_store_and_all_succeed(
-    start: Start, https_upstream: Recorder, authority: CertificateAuthority, stack: ExitStack
+    start: Start,
+    https_upstream: Recorder,
+    authority: CertificateAuthority,
+    stack: ExitStack,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = start(company_profile(https_upstream.port, authority.pem))
     clients = [stack.enter_context(engine.connect()) for _ in range(30)]
     for client in clients:
         client.send(GET)
     assert [client.reply().status for client in clients] == [200] * 30
+    # Later connections use the loaded certificates.
+    monkeypatch.delattr(TrustStore, "load")
+    assert stack.enter_context(engine.connect()).ask(CONNECT, b"CONNECT").status == 200
 
 
 # --- untrusted certificates (F03) ----------------------------------------------------------------

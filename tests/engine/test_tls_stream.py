@@ -241,6 +241,49 @@ def test_a_truncated_handshake_is_a_lost_connection() -> None:
     assert handshake_error(unexpected_end()).is_connection_lost
 
 
+UNKNOWN = "It is signed by an authority that this computer does not know."
+UNENCRYPTED = "It answered without encryption."
+OLD = "It speaks only a version of TLS that is no longer safe."
+NO_AGREEMENT = "It did not agree on an encryption."
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (9, "It is not valid yet. Is the clock of this computer right?"),
+        (10, "It has expired."),
+        (18, "The proxy has signed it itself."),
+        *((code, UNKNOWN) for code in (19, 20, 21)),
+        (23, "It was revoked."),
+        (62, "It was issued for another name."),
+        (64, "It was issued for another address."),
+        (1, "This computer does not trust it."),
+        # The system verifies the certificate, and gives no code.
+        (None, "This computer does not trust it."),
+        *((name, UNENCRYPTED) for name in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")),
+        *((name, UNENCRYPTED) for name in ("PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")),
+        *((name, OLD) for name in ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_INTERNAL_VERSION")),
+        *((name, NO_AGREEMENT) for name in ("SSLV3_ALERT_HANDSHAKE_FAILURE", "")),
+    ],
+)
+def test_a_failed_handshake_is_explained_by_the_error_of_openssl(
+    cause: int | str | None, expected: str
+) -> None:
+    is_certificate = not isinstance(cause, str)
+    error = ssl.SSLCertVerificationError() if is_certificate else ssl.SSLError()
+    if isinstance(cause, int):
+        error.verify_code = cause  # type: ignore[attr-defined]
+    elif cause is not None:
+        error.reason = cause
+    failure = handshake_error(error)
+    assert (failure.reason, failure.is_certificate_error) == (expected, is_certificate)
+    assert not failure.is_connection_lost
+
+
+def test_an_error_of_another_kind_is_no_agreement() -> None:
+    assert handshake_error(ValueError()).reason == NO_AGREEMENT
+
+
 def test_close_sends_close_notify(pair: TlsPair) -> None:
     pair.client.close()
     assert pair.server.recv(100) == b""

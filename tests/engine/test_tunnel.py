@@ -246,8 +246,9 @@ def test_a_tunnel_may_have_data_if_a_side_has_octets_or_an_end_without_an_event(
 
 def test_has_moved_compares_with_the_previous_call(ends: TunnelEnds) -> None:
     assert not ends.tunnel.has_moved()
-    for sender in (ends.client, ends.upstream):
-        sender.sendall(b"x")
+    for senders in ([ends.client], [ends.upstream], [ends.client, ends.upstream]):
+        for sender in senders:
+            sender.sendall(b"x")
         ends.settle()
         assert ends.tunnel.has_moved()
         assert not ends.tunnel.has_moved()

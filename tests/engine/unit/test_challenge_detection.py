@@ -284,9 +284,16 @@ def test_a_too_long_url_is_not_opened() -> None:
     assert portal_of(302, b"Location: " + longest + b"x", request=CONNECT) == ""
 
 
-def test_a_511_to_a_request_without_a_host_names_a_page_without_encryption() -> None:
-    options = b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"
-    assert portal_of(511, request=options) == "http://example.com/"
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        (b"a.test", "http://a.test/"),
+        (b"[2001:db8::1]", "http://[2001:db8::1]/"),
+    ],
+)
+def test_a_511_to_connect_names_a_page_without_encryption(host: bytes, url: str) -> None:
+    request = b"CONNECT %b:443 HTTP/1.1\r\nHost: %b\r\n\r\n" % (host, host)
+    assert portal_of(511, request=request) == url
 
 
 def test_a_redirect_to_connect_names_a_captive_portal() -> None:

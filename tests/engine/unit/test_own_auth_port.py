@@ -18,8 +18,10 @@ from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_port import ConnectionFacts, ConnectionLostError, Message
 from trayproxy.engine.proxy_auth.own_auth_port import OwnAuthPort
+from trayproxy.engine.proxy_auth.own_request import OwnRequest
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
+from trayproxy.http.response import parse_response
 from trayproxy.profiles.profile import Profile, Upstream
 
 T = TypeVar("T")
@@ -108,6 +110,52 @@ def test_a_response_counts_for_its_connection_and_a_login_counts_as_sent(
     assert scenario.port.login_was_sent is has_login
     sent = scenario.peers[0].recv(1 << 16)
     assert (b"Proxy-Authorization: " + basic_credentials(LOGIN) in sent) is has_login
+
+
+def test_a_login_that_no_octet_of_was_accepted_does_not_count_as_sent(
+    scenario: PortScenario,
+) -> None:
+    assert ROUTE.upstream_id is not None
+    login = desk_for(Basic(), is_known=True).known(ROUTE.upstream_id)
+
+    async def play() -> None:
+        assert not scenario.port.progress.was_sent
+        await scenario.acquire()
+        scenario.peers[0].close()
+        with pytest.raises(ConnectionLostError) as raised:
+            await scenario.port.send(Message(REQUEST, login, login))
+        assert raised.value.request_was_unread
+
+    run(play())
+    assert not scenario.port.login_was_sent
+    assert not scenario.port.progress.was_sent
+
+
+HOME = b"Location: http://origin.test/home"
+PORTAL = b"Location: http://portal.test/"
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "is_check_page", "url"),
+    [
+        (302, PORTAL, True, "http://portal.test/"),
+        (302, PORTAL, False, ""),
+        (302, HOME, True, ""),
+        (511, PORTAL, False, "http://portal.test/"),
+        (511, b"X: y", True, "http://origin.test/"),
+    ],
+)
+def test_a_portal_is_reported_if_a_response_can_only_come_from_the_network(
+    status: int, line: bytes, is_check_page: bool, url: str
+) -> None:
+    """Only a check page never redirects to another host itself."""
+    portals: list[tuple[Route, str]] = []
+    tools: Any = SimpleNamespace(broker=None, on_portal=lambda *portal: portals.append(portal))
+    more = {"is_check_page": True} if is_check_page else {}
+    assert ROUTE.profile is not None
+    own = OwnRequest(ROUTE.profile, REQUEST, tools, **more)
+    own.report_portal(parse_response(b"HTTP/1.1 %d X\r\n%b\r\n\r\n" % (status, line), b"GET"))
+    assert portals == ([(own.route, url)] if url else [])
 
 
 @pytest.mark.parametrize(

@@ -341,13 +341,17 @@ class TlsStream(SocketStream):
     @property
     def version(self) -> str:
         """The version of the protocol, such as ``TLS 1.3``."""
-        return (self.tls.version() or "").replace("TLSv", "TLS ")
+        version = self.tls.version()
+        assert version is not None  # The handshake is complete.
+        return version.replace("TLSv", "TLS ")
 
     @property
     def end_point(self) -> bytes:
         """The channel binding ``tls-server-end-point`` (RFC 5929, section 4.1); empty if it is not
         defined for the signature algorithm of the certificate."""
-        return tls_server_end_point(self.tls.getpeercert(binary_form=True) or b"")
+        certificate = self.tls.getpeercert(binary_form=True)
+        assert certificate is not None  # Every accepted peer has sent a certificate.
+        return tls_server_end_point(certificate)
 
     @property
     def issuer(self) -> str:

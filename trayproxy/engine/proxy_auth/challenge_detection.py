@@ -13,6 +13,7 @@ respond to a wrong login with 403, 429, 500, 502, 503, 504 or 511 (RFC 6585, sec
 without a challenge, and with a redirect to a log-in page on another host.
 """
 
+from dataclasses import replace
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.http.challenges import Challenge, parse_challenges
 from trayproxy.http.request import Request
 from trayproxy.http.response import Response
+from trayproxy.http.target import Authority
 
 _MAX_UPSTREAMS = 64
 
@@ -82,8 +84,13 @@ def redirects_to_other_host(response: Response, request: Request) -> bool:
         host = urlsplit(locations[0].decode("latin-1").strip()).hostname
     except ValueError:
         return True
-    authority = request.target.authority
-    return host is not None and (authority is None or host != authority.host.lower())
+    return host is not None and host != _site(request).host.lower()
+
+
+def _site(request: Request) -> Authority:
+    site = request.target.authority
+    assert site is not None  # A request to an upstream always names a target.
+    return site
 
 
 _MAX_URL_OCTETS = 2048
@@ -103,8 +110,7 @@ def captive_portal_url(response: Response, request: Request) -> str:
     if page or is_redirect:
         return page
     # The network redirects any unencrypted page in a browser to its sign-in page.
-    authority = request.target.authority
-    return _browser_url(f"http://{authority.host}/" if authority else "") or "http://example.com/"
+    return f"http://{replace(_site(request), port=0)}/"  # Without a port.
 
 
 def redirect_url(response: Response) -> str:

@@ -168,7 +168,7 @@ class OwnRequest:
         """
         tried: Credentials | None = None
         while True:
-            if credentials is None or credentials is tried:
+            if credentials is tried:
                 credentials = await self._request_credentials(challenge, tried)
             if (
                 credentials is not None
@@ -206,7 +206,8 @@ class OwnRequest:
     async def _send_with_login(self, credentials: Credentials) -> AuthOutcome:
         """Send the request with credentials, and report the result to the desk."""
         broker, is_answered = self._broker, self.route.authenticates_requests
-        is_on_trial = broker.known(credentials.upstream_id) is not credentials
+        known = broker.known(credentials.upstream_id)
+        is_on_trial = known is None or known.login_id != credentials.login_id
         try:
             outcome = await self.send(credentials)
         except TargetRefusedError:

@@ -283,11 +283,12 @@ class Connector:
             self.trust_store.expire()
 
     async def _context(self, request: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
-        ca_file = request.route.profile.ca_file if request.route.profile is not None else ""
-        known = trust.loaded_context(ca_file)
+        profile = request.route.profile
+        assert profile is not None  # An upstream belongs to a profile.
+        known = trust.loaded_context(profile.ca_file)
         if known is not None:
             return known
-        loading = trust.load(ca_file)
+        loading = trust.load(profile.ca_file)
         while not loading.done():
             await request.pause(IoWait({}, future=loading))
         return loading.result()

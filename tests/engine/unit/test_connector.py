@@ -1,0 +1,237 @@
+"""The errors of connecting to a next hop, with a fake resolver and fake connections."""
+
+import errno
+import socket
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trayproxy.auth.socks import socks_challenge
+from trayproxy.engine import error_pages
+from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
+from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.net.fd_task import FUTURE_DONE, TIMED_OUT, IoWait
+from trayproxy.engine.net.handshake_error import HandshakeError
+from trayproxy.engine.net.socks5 import (
+    ConnectFailedError,
+    NoAcceptableMethodError,
+    NotSocksError,
+    SocksAuthRejectedError,
+    SocksAuthRequiredError,
+)
+from trayproxy.engine.net.socks_client import SocksConnectionLostError
+from trayproxy.engine.upstream import connector as module
+from trayproxy.engine.upstream.connector import (
+    AuthRequiredError,
+    Connector,
+    ConnectRequest,
+    TargetRefusedError,
+    UnreachableError,
+    UnusableError,
+    handshake_failure,
+    socks_failure,
+)
+from trayproxy.engine.upstream.network_grace import RETRY_S
+from trayproxy.engine.upstream.route import Route
+from trayproxy.http.target import Authority
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
+
+TARGET = Authority("origin.test", 80)
+SOCKS = Upstream("proxy.test", 3128, ProxyScheme.SOCKS5)
+ROUTE = Route.via_profile(Profile("office", "Office", Upstream("proxy.test", 3128)))
+ADDRESSES = ((socket.AF_INET, ("192.0.2.7", 3128)),)
+
+
+class ConnectorScenario:
+    """A connector, the answers of its resolver, and the results of its connection attempts.
+
+    Attributes:
+        now: The time.
+        attempts: What each look-up or connection attempt raises; None for a connection.
+        waits: The waits of the connector.
+        connected: The number of connection attempts.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *attempts: OSError | None) -> None:
+        self.now, self.attempts = 0.0, list(attempts)
+        self.waits: list[IoWait] = []
+        self.woken: list[int] = []
+        self.connected = 0
+        self.has_own_address = False
+        loop: Any = SimpleNamespace(time=lambda: self.now, create_future=lambda: "a change")
+        broker: Any = None
+        self.connector = Connector(
+            loop, EngineLimits(), broker, lambda addresses: self.has_own_address
+        )
+        self.connector.resolver = SimpleNamespace(look_up=self._look_up)  # type: ignore[assignment]
+        self.grace: Any = SimpleNamespace(is_active=False, change="a change")
+        self.connector.network_grace = self.grace
+        monkeypatch.setattr(module, "connect", self._connect)
+
+    async def _look_up(self, *arguments: object) -> Any:
+        if isinstance(self.attempts[0], socket.gaierror):
+            raise self.attempts.pop(0)  # type: ignore[misc]
+        return ADDRESSES
+
+    async def _connect(self, addresses: object, pause: Any, *arguments: object) -> Any:
+        self.connected += 1
+        assert addresses == ADDRESSES
+        error = self.attempts.pop(0)
+        if isinstance(error, TimeoutError) and self.woken:
+            await pause(IoWait({7: 2}, timeout=1.0))
+        if error is not None:
+            raise error
+        return "a connection"
+
+    async def _pause(self, wait: IoWait) -> int:
+        self.waits.append(wait)
+        self.now += wait.timeout or 0.0
+        return self.woken.pop(0) if self.woken else TIMED_OUT
+
+    def connect(self, route: Route = ROUTE) -> object:
+        request = ConnectRequest(route, TARGET, None, self._pause, lambda descriptor: None)
+        task: Coroutine[Any, Any, object] = self.connector.connect(request)
+        try:
+            task.send(None)
+        except StopIteration as stop:
+            return stop.value
+        raise AssertionError
+
+
+NO_NAME = socket.gaierror(socket.EAI_NONAME, "no name")
+NO_NETWORK = OSError(errno.ENETUNREACH, "Network is unreachable")
+NO_REASON = OSError("it failed")
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+@pytest.mark.parametrize(
+    ("error", "page_of"),
+    [
+        (NO_NAME, lambda host, port, hint: error_pages.not_found(host, **hint)),
+        (
+            ConnectionRefusedError(),
+            lambda host, port, hint: error_pages.refused_connection(host, port),
+        ),
+        (TimeoutError(), lambda host, port, hint: error_pages.no_response(host, 10, **hint)),
+        (
+            NO_NETWORK,
+            lambda host, port, hint: error_pages.no_route(host, "Network is unreachable", **hint),
+        ),
+        (NO_REASON, lambda host, port, hint: error_pages.no_route(host, "it failed", **hint)),
+    ],
+    ids=["name", "refused", "timeout", "network", "other"],
+)
+def test_an_unreachable_next_hop_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    page_of: Callable[[str, int, dict[str, bool]], ErrorPage],
+    is_direct: bool,
+) -> None:
+    scenario = ConnectorScenario(monkeypatch, error)
+    with pytest.raises(UnreachableError) as raised:
+        scenario.connect(Route.direct() if is_direct else ROUTE)
+    host, port = ("origin.test", 80) if is_direct else ("proxy.test", 3128)
+    assert raised.value.page == page_of(host, port, {"through_upstream": not is_direct})
+    assert not scenario.waits
+
+
+@pytest.mark.parametrize("error", [NO_NAME, OSError(errno.EMFILE, "Too many open files")])
+def test_a_shortage_on_this_computer_is_no_failure_of_the_next_hop(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """The resolver reports an unknown name if it has no descriptor for its query."""
+    monkeypatch.setattr(module, "lacks_descriptors", lambda: True)
+    scenario = ConnectorScenario(monkeypatch, error)
+    scenario.grace.is_active = True
+    with pytest.raises(RequestRefusedError) as raised:
+        scenario.connect()
+    assert (type(raised.value), raised.value.page) == (RequestRefusedError, error_pages.BUSY)
+
+
+def test_trayproxy_never_connects_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = ConnectorScenario(monkeypatch, None)
+    scenario.has_own_address = True
+    with pytest.raises(RequestRefusedError) as raised:
+        scenario.connect()
+    assert (raised.value.page, scenario.connected) == (error_pages.LOOP, 0)
+
+
+def test_a_failed_attempt_is_repeated_during_the_grace_period(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenario = ConnectorScenario(monkeypatch, NO_NAME, NO_NETWORK, None)
+    scenario.grace.is_active = True
+    assert scenario.connect() == "a connection"
+    assert [(wait.events, wait.future, wait.timeout) for wait in scenario.waits] == [
+        ({}, "a change", RETRY_S)
+    ] * 2
+    # A refused connection proves that the network works.
+    scenario.attempts = [ConnectionRefusedError(), None]
+    with pytest.raises(UnreachableError):
+        scenario.connect()
+
+
+@pytest.mark.parametrize(("changes", "attempts"), [(1, 2), (3, 4), (30, 21)])
+def test_an_attempt_restarts_at_a_network_change_until_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch, changes: int, attempts: int
+) -> None:
+    """Each attempt takes a second. If the network keeps changing, the last failure is reported."""
+    scenario = ConnectorScenario(monkeypatch, *[TimeoutError()] * changes, None)
+    scenario.woken = [FUTURE_DONE] * changes
+    if attempts > changes:
+        assert scenario.connect() == "a connection"
+    else:
+        with pytest.raises(UnreachableError) as raised:
+            scenario.connect()
+        assert raised.value.page.code == "TP-203"
+    assert scenario.connected == attempts
+
+
+# --- handshakes ---
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "page_of"),
+    [
+        (HandshakeError("Why.", is_gone=True), UnreachableError, error_pages.no_secure_connection),
+        (HandshakeError("Why."), UnusableError, error_pages.no_secure_connection),
+        (HandshakeError("Why.", is_about_certificate=True), UnusableError, error_pages.untrusted),
+    ],
+    ids=["lost", "no TLS", "certificate"],
+)
+def test_only_a_lost_connection_during_a_tls_handshake_permits_a_fallback(
+    error: HandshakeError,
+    kind: type[RequestRefusedError],
+    page_of: Callable[[str, str], ErrorPage],
+) -> None:
+    failure = handshake_failure("proxy.test", error)
+    assert (type(failure), failure.page) == (kind, page_of("proxy.test", "Why."))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "page"),
+    [
+        (SocksConnectionLostError(), UnreachableError, error_pages.CONNECTION_CLOSED),
+        (NotSocksError(), UnreachableError, error_pages.not_socks("proxy.test")),
+        (ConnectFailedError(5), TargetRefusedError, error_pages.socks_refused("origin.test", 5)),
+        (NoAcceptableMethodError(), UnusableError, error_pages.NO_COMMON_METHOD),
+        (SocksAuthRequiredError(), AuthRequiredError, None),
+        (SocksAuthRejectedError(), AuthRequiredError, None),
+        (OSError(), type(None), None),
+    ],
+)
+@pytest.mark.parametrize("sign_in", [SignIn.PASSWORD, SignIn.NONE])
+def test_each_failure_of_a_socks_dialogue_has_its_consequence(
+    error: Exception, kind: type[object], page: ErrorPage | None, sign_in: SignIn
+) -> None:
+    route = Route.via_profile(Profile("office", "Office", SOCKS, sign_in))
+    request: Any = SimpleNamespace(route=route, target=TARGET)
+    failure = socks_failure("proxy.test", request, error)
+    if isinstance(error, NoAcceptableMethodError) and sign_in is SignIn.NONE:
+        page = error_pages.sign_in_not_set("Office")
+    assert type(failure) is kind
+    assert getattr(failure, "page", None) == page
+    if isinstance(failure, AuthRequiredError):
+        assert failure.challenges == (socks_challenge(),)
