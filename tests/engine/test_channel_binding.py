@@ -77,3 +77,11 @@ def test_lengths_are_read_in_short_and_long_form(length: int) -> None:
 def test_an_indefinite_length_gives_no_binding() -> None:
     octets = b"\x30\x00\x30\x80" + SHA_256_WITH_RSA
     assert tls_server_end_point(octets) == b""
+
+
+@pytest.mark.parametrize("position", [0, 2, 4, 6])
+def test_an_element_of_another_type_gives_no_binding(position: int) -> None:
+    octets = bytearray(b"\x30\x00\x30\x00" + SHA_256_WITH_RSA)
+    assert tls_server_end_point(bytes(octets))
+    octets[position] = 0x31
+    assert tls_server_end_point(bytes(octets)) == b""

@@ -73,6 +73,8 @@ def test_without_descriptors_a_client_is_answered_with_503(
             reply = client.reply()
             assert (reply.status, reply.values(b"retry-after")) == (503, [b"5"])
             assert reply.closes
+            assert b"(127.0.0.1:3128). " not in reply.body
+            assert b"on this computer (127.0.0.1:3128)." in reply.body
             assert not client.take_all()
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from functools import partial
 from time import monotonic
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -107,25 +108,6 @@ def test_the_grace_period_is_five_seconds() -> None:
     assert EngineLimits().network_grace_s == 5.0
 
 
-def test_without_a_network_change_no_request_waits(start: Start) -> None:
-    engine = start(office(3128, host=NAME))
-    resolver = use_resolver(engine)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 502
-    assert resolver.asked == 1
-
-
-def test_a_refused_connection_is_not_retried(start: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    engine = start(office(3128, host=NAME))
-    resolver = use_resolver(engine, port)
-    engine.call(engine.engine.network_changed)
-    with engine.connect() as client:
-        assert client.ask(GET).status == 502
-    assert resolver.asked == 1
-
-
 def test_a_connection_attempt_is_restarted_after_a_network_change(
     start: Start, recorder: Recorder, nowhere: int
 ) -> None:
@@ -164,26 +146,16 @@ def test_a_sent_login_is_not_repeated_after_a_network_change(
     assert len(upstream.peers) == 1
 
 
-def test_a_flapping_network_is_reported_in_the_end(start: Start, nowhere: int) -> None:
-    engine = start(
-        office(3128, host=NAME),
-        limits=EngineLimits(connect_s=0.4, connect_total_s=0.4, network_grace_s=0.1),
-    )
-    resolver = use_resolver(engine, nowhere)
-    with engine.connect() as client:
-        client.send(GET)
-        for attempt in range(1, 4):
-            engine.until(partial(resolver.was_called, attempt), "an attempt")
-            engine.call(engine.engine.network_changed)
-        assert client.reply().status == 504
-
-
-def test_the_change_future_completes_at_the_next_change() -> None:
+def test_the_grace_period_begins_at_a_change_and_completes_its_future() -> None:
     loop = asyncio.new_event_loop()
-    arrival = NetworkGrace(loop, 1.0)
-    first = arrival.change
-    arrival.start()
-    assert first.done()
-    assert not arrival.change.done()
-    assert arrival.is_active
+    now, futures = 10.0, [loop.create_future() for _ in range(2)]
+    left = list(futures)
+    clock: Any = SimpleNamespace(time=lambda: now, create_future=lambda: left.pop(0))
+    grace = NetworkGrace(clock, 5.0)
+    assert not grace.is_active
+    grace.start()
+    assert [future.done() for future in futures] == [True, False]
+    assert grace.change is futures[1]
+    for now, is_active in ((10.0, True), (14.9, True), (15.0, False)):  # noqa: B007  # by `time`
+        assert grace.is_active is is_active
     loop.close()

@@ -305,6 +305,7 @@ def test_session_tickets_leave_the_connection_quiet_and_a_response_does_not(pair
     pair.server.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     assert select.select([pair.client.socket], [], [], PATIENCE)[0]
     assert not pair.client.is_quiet()
+    assert not pair.client.is_quiet()  # The response is unread.
     assert pair.client.take_inbox() == b"HTTP/1.1 408 Request Timeout\r\n\r\n"
 
 
@@ -319,6 +320,33 @@ def test_a_tampered_record_raises(pair: TlsPair) -> None:
 def test_version_and_issuer(pair: TlsPair) -> None:
     assert pair.client.version == (pair.client.tls.version() or "").replace("TLSv", "TLS ")
     assert pair.client.issuer == "TrayProxy test authority"
+
+
+@pytest.mark.parametrize(
+    ("names", "issuer"),
+    [
+        ({"organizationName": "Corp", "commonName": "CA 1"}, "Corp"),
+        ({"commonName": "CA 1"}, "CA 1"),
+        ({}, ""),
+    ],
+)
+def test_the_issuer_is_an_organization_or_else_a_name(
+    pair: TlsPair, names: dict[str, str], issuer: str
+) -> None:
+    tls = SimpleNamespace(getpeercert=lambda: {"issuer": (tuple(names.items()),)}, unwrap=list)
+    pair.client.tls = cast(ssl.SSLObject, tls)
+    assert pair.client.issuer == issuer
+
+
+@pytest.mark.parametrize("host", [HOST, HOST + "."])
+def test_a_final_dot_of_the_host_is_not_part_of_its_name_in_tls(
+    authority: CertificateAuthority, host: str
+) -> None:
+    """RFC 6066, section 3."""
+    near, far = socket.socketpair()
+    with near, far:
+        stream = TlsStream(near, private_ca_context(authority.pem.read_bytes()), host)
+        assert stream.tls.server_hostname == HOST
 
 
 # --- failed handshakes ---------------------------------------------------------------------------

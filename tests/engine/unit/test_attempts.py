@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from tests.engine.fakes import LOGIN, REFUSAL, FakeBroker
+from tests.engine.schemes import ntlm_like_scheme
 from tests.engine.wire import get
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
-from trayproxy.auth.scheme import Offer
+from trayproxy.auth.scheme import Offer, Scheme
 from trayproxy.desk.credentials import Outcome, PendingRequest
+from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.forward.attempts import Attempts
 from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthChallenge
@@ -108,6 +110,26 @@ def test_the_first_attempt_for_an_exempt_site_withholds_the_login_r_086() -> Non
     choice = Choice()
     choice.exempt_site()
     assert choice.attempts.unchallenged() == Attempt(None, withheld=choice.known)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "method", "is_shared"),
+    [
+        (None, b"GET", False),
+        (Basic(), b"CONNECT", True),
+        (ntlm_like_scheme(), b"GET", True),
+        (ntlm_like_scheme(), b"CONNECT", False),
+    ],
+)
+def test_a_tunnel_without_a_login_does_not_use_up_an_authenticated_connection(
+    scheme: Scheme | None, method: bytes, is_shared: bool
+) -> None:
+    withheld = None
+    if scheme is not None:
+        offer, upstream_id = Offer(scheme, BASIC), UpstreamId("office", "http://proxy.test:3128")
+        withheld = FakeBroker().answer_with(upstream_id, offer, LOGIN)
+    shared = Attempt(None, withheld=withheld).shared_login(method)
+    assert shared is (withheld if is_shared else None)
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,8 @@ def test_a_known_login_is_resent_with_an_idempotent_request() -> None:
     play = Play(NtlmPlay(closes_after="type 3"), desk_for(is_known=True))
     assert play.ask(GET) == [503]
     assert [message for _, _, message in messages(play)].count("type 3") == 2
+    # Each may have cost a log-on.
+    assert play.desk.login_was_sent == [True, True]
 
 
 def test_a_basic_login_on_trial_is_not_resent_after_a_lost_connection() -> None:
@@ -451,6 +453,27 @@ def test_a_login_on_trial_uses_the_connection_of_the_407(octets: bytes) -> None:
     assert play.ask(octets) == [200]
     assert play.connections.count == 1
     assert nonces(play) == [b"b"]
+
+
+@pytest.mark.parametrize("is_proved", [False, True])
+def test_only_a_proved_login_uses_an_idle_connection_for_a_new_nonce(is_proved: bool) -> None:
+    """An idle connection may be dead, and a login on trial is sent only once."""
+    stale = digest_challenge("b").replace(b'nonce="b"', b'nonce="b", stale=true')
+
+    def answer(message: Received) -> bytes | ClosingResponse:
+        if not message.credentials:
+            return digest_challenge("a")
+        if b'nonce="b"' in message.head or message.head.startswith(b"HEAD"):
+            return OK
+        play.connections.idle = play.connections.open()
+        return ClosingResponse(stale.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+
+    play = Play(answer, desk_for(Digest(os.urandom)))
+    if is_proved:
+        assert play.ask(get(URL, method=b"HEAD")) == [200]
+    assert play.ask(GET) == [200]
+    # The idle connection is the second.
+    assert play.logins[-1].connection == (2 if is_proved else 3)
 
 
 def test_a_login_is_not_sent_to_a_connection_with_another_realm() -> None:

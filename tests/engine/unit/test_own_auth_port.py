@@ -112,23 +112,30 @@ def test_a_response_counts_for_its_connection_and_a_login_counts_as_sent(
     assert (b"Proxy-Authorization: " + basic_credentials(LOGIN) in sent) is has_login
 
 
-def test_a_login_that_no_octet_of_was_accepted_does_not_count_as_sent(
-    scenario: PortScenario,
+@pytest.mark.parametrize("octets", [0, 1])
+def test_a_login_counts_as_sent_after_its_first_octet(
+    scenario: PortScenario, monkeypatch: pytest.MonkeyPatch, octets: int
 ) -> None:
+    accepted = iter((octets,))
+
+    def send(stream: SocketStream, data: bytes) -> int:
+        for count in accepted:
+            return count
+        raise BrokenPipeError
+
     assert ROUTE.upstream_id is not None
     login = desk_for(Basic(), is_known=True).known(ROUTE.upstream_id)
 
     async def play() -> None:
         assert not scenario.port.progress.was_sent
         await scenario.acquire()
-        scenario.peers[0].close()
+        monkeypatch.setattr(SocketStream, "send", send)
         with pytest.raises(ConnectionLostError) as raised:
             await scenario.port.send(Message(REQUEST, login, login))
         assert raised.value.request_was_unread
 
     run(play())
-    assert not scenario.port.login_was_sent
-    assert not scenario.port.progress.was_sent
+    assert scenario.port.login_was_sent is scenario.port.progress.was_sent is bool(octets)
 
 
 HOME = b"Location: http://origin.test/home"

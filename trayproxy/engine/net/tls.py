@@ -156,7 +156,7 @@ class TlsStream(SocketStream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=host.rstrip(".") or host
+            self._incoming, self._outgoing, server_hostname=host.rstrip(".")
         )
         self._ciphertext = b""
         self._unreported = 0

@@ -81,8 +81,8 @@ class RefusedConnections:
             inquiry: Finds out which program the client is. The response is written when the
                 inquiry is done, or when the connection is closed if that comes first.
         """
-        is_answered = inquiry is None or inquiry.done()
-        if is_answered:
+        pending = None if inquiry is None or inquiry.done() else inquiry
+        if pending is None:
             try:
                 self.answer(connection)
             except OSError:
@@ -92,10 +92,10 @@ class RefusedConnections:
         held = socket.SocketType(
             connection.family, connection.type, connection.proto, connection.detach()
         )
-        kept = _Kept(held, self._loop.time() + self._wait_s, is_answered)
+        kept = _Kept(held, self._loop.time() + self._wait_s, pending is None)
         self._kept.append(kept)
-        if inquiry is not None and not is_answered:
-            inquiry.add_done_callback(lambda _: self._answer_late(kept))
+        if pending is not None:
+            pending.add_done_callback(lambda _: self._answer_late(kept))
         if self._timer is None:
             self._timer = self._loop.call_later(self._wait_s, self._close_old)
 

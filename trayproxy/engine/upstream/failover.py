@@ -46,8 +46,6 @@ class Failover:
     def choose(self, route: Route, tried: Collection[Route] = ()) -> Route | None:
         """Return the route to use among the preferred route and its fallbacks; None if all of them
         were tried for this request. If all upstreams are dead, each of them is tried."""
-        if not self._dead and not tried:
-            return route
         untried = [other for other in (route, *route.fallbacks) if other not in tried]
         return next(filter(self._may_be_tried, untried), untried[0] if untried else None)
 
