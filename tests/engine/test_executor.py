@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -189,20 +190,30 @@ def test_a_work_gets_its_timeout(harness: ExecutorHarness) -> None:
     assert harness.made[0].calls[-2:] == ["time_out", "shutdown"]
 
 
-def test_without_works_no_sweep_runs(
-    harness: ExecutorHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executor, "SWEEP_S", 0.01)
-    harness.run_for(0.05)
-    assert harness.sweeps == 0
-    client = harness.client()
-    harness.run(lambda: harness.sweeps > 1)
-    client.close()
-    harness.run(lambda: not harness.executor.works)
-    harness.run_for(0.02)
-    before = harness.sweeps
-    harness.run_for(0.1)
-    assert harness.sweeps == before
+def test_sweeps_run_only_while_there_are_works(harness: ExecutorHarness) -> None:
+    timers: list[Callable[[], None]] = []
+    sweeps: list[float] = []
+
+    def call_later(delay_s: float, callback: Callable[[], None]) -> object:
+        assert delay_s == SWEEP_S
+        timers.append(callback)
+        return callback
+
+    loop: Any = SimpleNamespace(call_later=call_later)
+    harness.flags.executor = harness.executor = LoopExecutor(
+        loop, harness.flags, harness.poller, lambda: sweeps.append(SWEEP_S)
+    )
+    harness.client(), harness.client()
+    for count in (1, 2):
+        (sweep,) = timers
+        timers.clear()
+        sweep()
+        assert len(sweeps) == count
+    harness.executor.end_idle()
+    timers.pop()()
+    harness.flags.fails_at = "initialize"
+    harness.client()
+    assert (timers, len(sweeps)) == ([], 3)
 
 
 def test_end_idle_finishes_only_idle_works(harness: ExecutorHarness) -> None:

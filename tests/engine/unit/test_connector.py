@@ -13,7 +13,7 @@ from trayproxy.engine import error_pages
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import FUTURE_DONE, TIMED_OUT, IoWait
-from trayproxy.engine.net.handshake_error import HandshakeError
+from trayproxy.engine.net.handshake_error import HandshakeError, HandshakeTimeoutError
 from trayproxy.engine.net.socks5 import (
     ConnectFailedError,
     NoAcceptableMethodError,
@@ -60,6 +60,7 @@ class ConnectorScenario:
         self.woken: list[int] = []
         self.connected = 0
         self.has_own_address = False
+        self.connection: object = "a connection"
         loop: Any = SimpleNamespace(time=lambda: self.now, create_future=lambda: "a change")
         broker: Any = None
         self.connector = Connector(
@@ -83,15 +84,15 @@ class ConnectorScenario:
             await pause(IoWait({7: 2}, timeout=1.0))
         if error is not None:
             raise error
-        return "a connection"
+        return self.connection
 
-    async def _pause(self, wait: IoWait) -> int:
+    async def pause(self, wait: IoWait) -> int:
         self.waits.append(wait)
         self.now += wait.timeout or 0.0
         return self.woken.pop(0) if self.woken else TIMED_OUT
 
     def connect(self, route: Route = ROUTE) -> object:
-        request = ConnectRequest(route, TARGET, None, self._pause, lambda descriptor: None)
+        request = ConnectRequest(route, TARGET, None, self.pause, lambda descriptor: None)
         task: Coroutine[Any, Any, object] = self.connector.connect(request)
         try:
             task.send(None)
@@ -208,6 +209,54 @@ def test_only_a_lost_connection_during_a_tls_handshake_permits_a_fallback(
 ) -> None:
     failure = handshake_failure("proxy.test", error)
     assert (type(failure), failure.page) == (kind, page_of("proxy.test", "Why."))
+
+
+TLS_ROUTE = Route.via_profile(
+    Profile("office", "Office", Upstream("proxy.test", 3128, ProxyScheme.HTTPS))
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks_descriptors", "kind"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), False, RequestRefusedError),
+        (HandshakeError("Why."), True, RequestRefusedError),
+        (ImportError(), True, RequestRefusedError),
+        (HandshakeError("Why."), False, UnusableError),
+        (ImportError(), False, ImportError),
+        (HandshakeTimeoutError(), True, UnreachableError),
+        (ConnectionResetError(), True, ConnectionResetError),
+    ],
+)
+def test_a_shortage_during_a_tls_handshake_is_no_failure_of_the_next_hop(
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    lacks_descriptors: bool,
+    kind: type[Exception],
+) -> None:
+    """Without descriptors, the certificates cannot be loaded."""
+    monkeypatch.setattr(module, "lacks_descriptors", lambda: lacks_descriptors)
+    calls: list[object] = []
+
+    def load(ca_file: str) -> object:
+        assert ca_file == ""
+        raise error
+
+    scenario = ConnectorScenario(monkeypatch, None)
+    trust: Any = SimpleNamespace(loaded_context=load, expire=lambda: calls.append("expired"))
+    scenario.connector.trust_store = trust
+    scenario.connection = SimpleNamespace(fileno=lambda: 7, close=lambda: calls.append("closed"))
+    request = ConnectRequest(TLS_ROUTE, TARGET, None, scenario.pause, calls.append)
+    with pytest.raises(kind) as raised:
+        scenario.connector.open(request).send(None)
+    assert type(raised.value) is kind
+    is_expired = kind in (RequestRefusedError, UnusableError)
+    assert calls == [7, "closed", *(["expired"] if is_expired else [])]
+    if kind is RequestRefusedError:
+        assert getattr(raised.value, "page", None) == error_pages.BUSY
+    elif kind is UnreachableError:
+        page = error_pages.no_response("proxy.test", 10, through_upstream=True)
+        assert getattr(raised.value, "page", None) == page
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,9 @@ def test_http_date_equals_the_format_of_email_utils(second: int) -> None:
     assert http_date(second) == formatdate(second, usegmt=True)
 
 
-def test_the_line_is_formatted_once_a_second() -> None:
+def test_the_field_follows_the_others_and_the_clock() -> None:
     times = iter([0.0, 0.9, 1.0])
-    line = DateField(lambda: next(times))
-    first = line()
-    assert first == b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    assert line() is first
-    assert line().endswith(b"00:00:01 GMT\r\n")
+    date_field = DateField(lambda: next(times))
+    for second in (0, 0, 1):
+        date = b"Date: Thu, 01 Jan 1970 00:00:0%d GMT\r\n\r\n" % second
+        assert date_field.add_to(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n").endswith(b"A: b\r\n" + date)

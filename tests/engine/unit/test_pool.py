@@ -20,6 +20,7 @@ from trayproxy.engine.upstream.pool import (
     PoolKey,
     UpstreamConnection,
 )
+from trayproxy.engine.upstream.route import Route
 
 KEY = PoolKey("http://proxy.test:3128")
 
@@ -36,6 +37,17 @@ class ConnectionPair:
     @property
     def is_closed(self) -> bool:
         return self.connection.stream.socket.fileno() < 0
+
+
+@pytest.mark.parametrize(("responses", "is_silent"), [(5, True), (6, False)])
+def test_a_next_hop_is_silent_until_its_first_response_to_any_request(
+    stack: ExitStack, responses: int, is_silent: bool
+) -> None:
+    connection = ConnectionPair(stack).connection
+    assert not connection.is_upstream_silent  # It has carried no request.
+    connection.route, connection.responses_before = Route.direct(), 5
+    connection.route.activity.responses = responses
+    assert connection.is_upstream_silent is is_silent
 
 
 @pytest.fixture

@@ -33,11 +33,11 @@ async def probe_by_head(
     """
     upstream_id = port.route.upstream_id
     is_refused, is_open = await _send_head(port, messages, connection)
-    if not is_refused or not is_open or port.detector.was_kept_open(upstream_id):
+    if not is_open or port.detector.was_kept_open(upstream_id):
         return is_refused
     try:
-        is_refused, is_open = await _send_head(port, messages, connection)
-        if is_refused and is_open:
+        _, is_open = await _send_head(port, messages, connection)
+        if is_open:
             port.detector.note_kept_open(upstream_id)
     except AttemptBrokenError:
         port.drop()
@@ -48,7 +48,7 @@ async def _send_head(
     port: AuthPort, messages: AuthMessages, connection: ConnectionFacts
 ) -> tuple[bool, bool]:
     """Send a HEAD request. Return whether the next hop requires a login for it, and whether the
-    connection is open afterwards."""
+    connection is open for the next message afterwards, which it never is without a refusal."""
     authority = messages.request.target.authority
     assert authority is not None  # A request to an upstream always names a target.
     head_request = head_request_to(authority)

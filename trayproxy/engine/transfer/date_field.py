@@ -25,21 +25,10 @@ class DateField:
         self._second = -1
         self._line = b""
 
-    def __call__(self) -> bytes:
-        """Return the field line with its CRLF."""
-        second = int(self._now())
-        if second != self._second:
-            self._update(second)
-        return self._line
-
     def add_to(self, head: bytes) -> bytes:
         """Return a response head with the field line added after its other fields."""
-        # The code of `__call__`, repeated to save a call per response.
         second = int(self._now())
         if second != self._second:
-            self._update(second)
+            self._second = second
+            self._line = b"Date: %b\r\n" % http_date(second).encode("ascii")
         return b"%b%b\r\n" % (head[:-2], self._line)
-
-    def _update(self, second: int) -> None:
-        self._second = second
-        self._line = b"Date: %b\r\n" % http_date(second).encode("ascii")
