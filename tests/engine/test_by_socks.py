@@ -102,11 +102,13 @@ def test_the_login_is_asked_for_and_tried_once(start: Start, stack: ExitStack, u
     with start(socks_profile(socks.port), desk).connect() as client:
         assert client.ask(get(url)).status == 200
         assert client.ask(post(url, b"body"), b"POST").status == 200
+        assert client.ask(connect(b"%b:1" % NAME), b"CONNECT").status == 502
     (request,) = desk.challenged_requests
     assert request.challenges == (socks_challenge(),)
     assert request.refused is None
     assert request.upstream_id.upstream == socks.url
-    assert socks.logons == [SocksLogin(LOGIN.user, LOGIN.password, accepted=True)]
+    # Of the second connection, no report is wanted.
+    assert socks.logons == [SocksLogin(LOGIN.user, LOGIN.password, accepted=True)] * 2
     assert len(desk.accepted) == 1
     assert not desk.without_verdict
 
@@ -254,6 +256,7 @@ def test_a_login_is_accepted_although_the_target_is_unreachable(
         reply = client.ask(get(b"http://%b/" % NAME))
     assert reply.status == 502
     assert len(desk.accepted) == 1
+    assert not desk.without_verdict
 
 
 def test_a_profile_without_sign_in_offers_no_login_and_gives_an_error_page(

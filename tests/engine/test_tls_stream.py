@@ -178,6 +178,8 @@ def test_a_half_close_of_the_peer_leaves_the_other_direction_open(pair: TlsPair)
     assert pair.receive_all() == b"last"
     assert not pair.client.truncated
     assert pair.client.send(b"more") == 4
+    pair.server.close()  # A reset, because octets are unread: it takes nothing back.
+    assert pair.client.receive() == b""
 
 
 def test_an_end_without_close_notify_is_a_truncation(pair: TlsPair) -> None:

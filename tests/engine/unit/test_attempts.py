@@ -72,7 +72,7 @@ class Choice:
         self._sites = ExemptSites()
         self._route, self._site = Route.via_profile(profile), request.target.authority
         client = SimpleNamespace(
-            getsockname=lambda: ("127.0.0.1", 3128), getpeername=lambda: ("127.0.0.1", 50000)
+            getsockname=lambda: ("::1", 3128, 0, 0), getpeername=lambda: ("::1", 50000, 0, 0)
         )
         downstream: Any = SimpleNamespace(
             context=SimpleNamespace(broker=self.broker),
@@ -169,7 +169,7 @@ def test_all_challenges_of_a_request_are_one_pending_request() -> None:
         choice.after(choice.known)
     first, second = choice.broker.pending
     assert first is second
-    assert first.connection == (("127.0.0.1", 3128), ("127.0.0.1", 50000))
+    assert first.connection == (("::1", 3128), ("::1", 50000))
 
 
 def test_a_request_is_sent_without_a_login_on_a_new_connection_if_the_desk_has_none() -> None:

@@ -94,6 +94,28 @@ def test_only_an_unreachable_proxy_suggests_another_network(through_upstream: bo
     assert not_found.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("line", "field", "is_simple", "opens_tunnel"),
+    [
+        (b"GET http://a.test/ HTTP/1.1", b"", True, False),
+        (b"HEAD http://a.test/ HTTP/1.1", b"", False, False),
+        (b"GET http://a.test/ HTTP/1.0", b"", False, False),
+        (b"GET http://a.test/ HTTP/1.1", b"Content-Length: 1\r\n", False, False),
+        (b"GET http://a.test/ HTTP/1.1", b"Upgrade: a\r\nConnection: upgrade\r\n", False, False),
+        (b"CONNECT a.test:443 HTTP/1.1", b"", False, True),
+        (b"CONNECT a.test:443 HTTP/1.0", b"", False, False),
+        (b"CONNECT a.test:443 HTTP/1.1", b"Connection: close\r\n", False, True),
+    ],
+)
+def test_a_request_is_sent_in_one_piece_if_nothing_follows_its_head(
+    line: bytes, field: bytes, is_simple: bool, opens_tunnel: bool
+) -> None:
+    request = parse_request(line + b"\r\nHost: a.test\r\n" + field + b"\r\n")
+    forwarded, refused = CachedRequest(request, None), CachedRequest(request, error_pages.LOOP)
+    assert (forwarded.is_simple, forwarded.opens_tunnel) == (is_simple, opens_tunnel)
+    assert (refused.is_simple, refused.opens_tunnel) == (False, False)
+
+
 def test_a_written_head_is_reused_only_if_nothing_has_changed() -> None:
     plan = CachedRequest(
         parse_request(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"), None

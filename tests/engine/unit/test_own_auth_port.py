@@ -138,6 +138,25 @@ def test_a_login_counts_as_sent_after_its_first_octet(
     assert scenario.port.login_was_sent is scenario.port.progress.was_sent is bool(octets)
 
 
+@pytest.mark.parametrize("scheme_blocks", [True, False])
+@pytest.mark.parametrize("login_blocks", [True, False])
+def test_only_a_blocking_step_runs_in_a_thread(scheme_blocks: bool, login_blocks: bool) -> None:
+    async def run_in_thread(handshake: object, challenges: object) -> str:
+        return "in a thread"
+
+    tools: Any = SimpleNamespace(
+        limits=EngineLimits(), handshake_threads=SimpleNamespace(run=run_in_thread)
+    )
+    handshake: Any = SimpleNamespace(step=lambda challenges: "at once")
+    credentials: Any = SimpleNamespace(
+        scheme=SimpleNamespace(blocks=scheme_blocks),
+        authenticator=SimpleNamespace(blocks=login_blocks),
+    )
+    port = OwnAuthPort(ROUTE, REQUEST, tools)
+    step: object = run(port.run_step(credentials, handshake, ()))
+    assert step == ("in a thread" if scheme_blocks and login_blocks else "at once")
+
+
 HOME = b"Location: http://origin.test/home"
 PORTAL = b"Location: http://portal.test/"
 

@@ -13,6 +13,7 @@ from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.poller import Poller, open_poller
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.upstream.leftover_content import LeftoverContent
 from trayproxy.engine.upstream.pool import (
     MAX_IDLE_PER_KEY,
     RECENT_USE_S,
@@ -21,6 +22,7 @@ from trayproxy.engine.upstream.pool import (
     UpstreamConnection,
 )
 from trayproxy.engine.upstream.route import Route
+from trayproxy.http.framing import Length
 
 KEY = PoolKey("http://proxy.test:3128")
 
@@ -106,6 +108,17 @@ def test_an_idle_connection_with_data_or_eof_is_closed(
         pair.far.close()
     run_until(loop, lambda: pair.is_closed)
     assert pool.take(KEY) is None
+
+
+def test_an_idle_connection_may_receive_the_content_of_a_response_to_head(
+    pool: Pool, stack: ExitStack, loop: AbstractEventLoop
+) -> None:
+    pair = ConnectionPair(stack)
+    pair.connection.leftover = LeftoverContent(Length(4))
+    pool.put(pair.connection)
+    pair.far.send(b"late")
+    run_until(loop, lambda: pair.connection.leftover is None)
+    assert pool.take(KEY) is pair.connection
 
 
 @pytest.mark.parametrize("data", [b"unasked", b""], ids=["speaks", "ends"])

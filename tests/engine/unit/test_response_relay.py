@@ -33,7 +33,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-class FakeStream:
+class PiecewiseStream:
     """A stream that receives pieces and records what is sent.
 
     Attributes:
@@ -84,7 +84,7 @@ class RelayScenario:
     """
 
     def __init__(self, *pieces: bytes | OSError | None, octets: bytes = GET, **sent: Any) -> None:
-        self.client, self.stream = FakeStream(5), FakeStream(7, *pieces)
+        self.client, self.stream = PiecewiseStream(5), PiecewiseStream(7, *pieces)
         self.calls: list[object] = []
         values = {
             **{"done": True, "body_done": True, "is_broken": False, "holds_content": False},
@@ -280,6 +280,17 @@ def test_malformed_content_of_the_client_is_not_the_fault_of_the_next_hop() -> N
     with pytest.raises(RequestBodyError) as error:
         step(RelayScenario(push=push).head())
     assert error.value.status == 413
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_octets_decrypted_already_are_read_without_an_event(plain: bool) -> None:
+    scenario = RelayScenario(OK)
+    scenario.stream.plain = plain
+    task = scenario.head()
+    if plain:
+        step(task)
+    with pytest.raises(StopIteration):
+        task.send(7 if plain else None)
 
 
 # --- the content ---

@@ -22,6 +22,7 @@ def test_the_attributes_of_a_route_through_a_profile(scheme: ProxyScheme, sign_i
         str(Upstream("two.test", 3128, scheme)),
     ]
     for one in (route, *route.fallbacks):
+        assert one.name == str(one.upstream)
         assert one.upstream_id == UpstreamId("office", str(one.upstream))
         assert one.may_sign_in is may_sign_in
         assert one.is_socks is is_by_socks
@@ -36,7 +37,7 @@ def test_a_direct_route_never_carries_a_login(of: Profile | None) -> None:
     route = Route.direct(of)
     assert route.profile is of
     assert (route.upstream, route.upstream_id, route.fallbacks) == (None, None, ())
-    assert route.is_direct
+    assert (route.is_direct, route.name) == (True, "direct:")
     assert (route.may_sign_in, route.authenticates_requests, route.is_socks) == (
         False,
         False,

@@ -118,8 +118,7 @@ class HandshakeLegs:
             connection = await port.acquire(credentials, "current" if is_on_trial else "idle")
         if connection is None:
             raise AttemptBrokenError
-        may_cost_logon = leg.same_connection or leg.with_content
-        if may_cost_logon and not is_on_trial and self._broker.is_superseded(credentials):
+        if leg.with_content and not is_on_trial and self._broker.is_superseded(credentials):
             port.drop()
             raise LoginSupersededError
         return connection

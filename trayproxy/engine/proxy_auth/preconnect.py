@@ -35,7 +35,7 @@ from trayproxy.engine.downstream import NullDownstream
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.net.fd_task import IoWait, run_in_task
 from trayproxy.engine.proxy_auth.auth_context import AuthContext, PreconnectDemand
-from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthChallenge, LoginSupersededError
+from trayproxy.engine.proxy_auth.auth_port import Attempt, AuthOutcome, LoginSupersededError
 from trayproxy.engine.proxy_auth.head_probe import head_request_to
 from trayproxy.engine.proxy_auth.late_verdicts import report_rejection
 from trayproxy.engine.proxy_auth.preconnect_policy import (
@@ -132,7 +132,7 @@ class Preconnect:
         exchange = stream_exchange(downstream, cached_request, lease)
         outcome = await exchange.send(Attempt(credentials, needs_new_connection=True))
         if outcome.response is None:
-            self._report(outcome.challenge, outcome.credentials or credentials)
+            self._report(outcome)
             return PreconnectResult.FAILED_FOR_GOOD
         # A response to the first leg authenticates nothing: the upstream has required no login.
         connection = downstream.upstream
@@ -148,19 +148,21 @@ class Preconnect:
         self._context.pool.put(connection)
         return PreconnectResult.POOLED
 
-    def _report(self, challenge: AuthChallenge | None, credentials: Credentials) -> None:
+    def _report(self, outcome: AuthOutcome) -> None:
         """Report a refused login to the desk, as for a request whose client has disconnected.
 
         The desk then finds out whether the login is wrong or the next hop merely refuses this
         request. An unsent login has no verdict and is not reported.
         """
-        verdict = challenge.verdict if challenge is not None else None
-        if challenge is None or verdict is None or is_password_unchecked(verdict):
+        challenge, credentials = outcome.challenge, outcome.credentials
+        assert challenge is not None  # There is no response.
+        assert credentials is not None
+        if challenge.verdict is None or is_password_unchecked(challenge.verdict):
             return
         # The target is omitted: the proxy may refuse the HEAD method, which is no reason to treat
         # the host as forbidden.
         broker, route = self._context.broker, self._order.route
-        report_rejection(broker, route, "", credentials, challenge.challenges, verdict)
+        report_rejection(broker, route, "", credentials, challenge.challenges, challenge.verdict)
 
     def drop(self) -> None:
         """Close the connection unless it was put into the pool."""

@@ -12,6 +12,7 @@ from trayproxy.engine.proxy_auth.late_verdicts import UnansweredRequest, Unanswe
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.request_writer import ClientGoneError
+from trayproxy.engine.upstream.connector import TargetRefusedError
 
 
 class StreamRequestBroker(RequestBroker):
@@ -47,6 +48,8 @@ class StreamRequestBroker(RequestBroker):
     def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
         """Report the login of an attempt which ends with an exception. If the client has
         disconnected, the response is read later."""
+        if isinstance(error, TargetRefusedError):
+            return  # The connector has reported the result of the login.
         is_gone = isinstance(error, (ClientGoneError, OSError, GeneratorExit, CancelledError))
         if is_gone and self._hand_over(login):
             return

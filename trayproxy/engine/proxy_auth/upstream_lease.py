@@ -124,15 +124,15 @@ class UpstreamLease:
         """Return an idle connection for a request with these credentials; None if the pool has
         none."""
         pool, is_connect = self._context.pool, self._request.method == b"CONNECT"
-        carries_login = credentials is not None and self.route.authenticates_requests
-        if credentials is not None and carries_login and credentials.scheme.binds_connection:
-            pooled = pool.take(key._replace(authenticated_as=credentials.login_id))
+        login = credentials if self.route.authenticates_requests else None
+        if login is not None and login.scheme.binds_connection:
+            pooled = pool.take(key._replace(authenticated_as=login.login_id))
             if pooled is not None:
                 self._preconnect_key = pooled.key
                 return pooled
         if is_connect and not even_for_tunnel:
             return None  # The tunnel would consume it, and the next request would have to connect.
-        return pool.take(key) or (pool.take(self._pool_key(None)) if carries_login else None)
+        return pool.take(key) or (pool.take(self._pool_key(None)) if login is not None else None)
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
         """See `RequestBroker.await_preconnect`."""

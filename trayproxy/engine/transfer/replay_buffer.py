@@ -57,7 +57,7 @@ class ReplayBuffer:
 
     def read(self) -> bytes:
         """Return the next octets of the buffer; empty at the end."""
-        if self._file is None or self._position == self._size:
+        if self._file is None:
             return b""
         self._file.seek(self._position)
         data = self._file.read(CHUNK)
