@@ -153,7 +153,12 @@ def test_after_an_upload_cut_off_with_an_effect_the_next_upload_expects_a_100(
 def test_content_that_can_be_sent_once_waits_for_a_100_if_a_login_may_be_required(
     changes: dict[str, Any], is_on_trial: bool, is_held: bool
 ) -> None:
-    values = {"request": POST, "is_repeatable": False, "is_authenticated": False, "carried": None}
+    values: dict[str, Any] = {
+        "request": POST,
+        "is_repeatable": False,
+        "is_authenticated": False,
+        "carried": None,
+    }
     values |= changes
     port = FakePort(authenticates_requests=changes.get("authenticates_requests", True))
     port.progress = Progress(is_repeatable=values["is_repeatable"])

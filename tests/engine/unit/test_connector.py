@@ -67,8 +67,8 @@ class ConnectorScenario:
             loop, EngineLimits(), broker, lambda addresses: self.has_own_address
         )
         self.connector.resolver = SimpleNamespace(look_up=self._look_up)  # type: ignore[assignment]
-        self.grace: Any = SimpleNamespace(is_active=False, change="a change")
-        self.connector.network_grace = self.grace
+        grace: Any = SimpleNamespace(is_active=False, change="a change")
+        self.grace = self.connector.network_grace = grace
         monkeypatch.setattr(module, "connect", self._connect)
 
     async def _look_up(self, *arguments: object) -> Any:
@@ -165,9 +165,8 @@ def test_a_failed_attempt_is_repeated_during_the_grace_period(
     scenario = ConnectorScenario(monkeypatch, NO_NAME, NO_NETWORK, None)
     scenario.grace.is_active = True
     assert scenario.connect() == "a connection"
-    assert [(wait.events, wait.future, wait.timeout) for wait in scenario.waits] == [
-        ({}, "a change", RETRY_S)
-    ] * 2
+    waits: list[object] = [(wait.events, wait.future, wait.timeout) for wait in scenario.waits]
+    assert waits == [({}, "a change", RETRY_S)] * 2
     # A refused connection proves that the network works.
     scenario.attempts = [ConnectionRefusedError(), None]
     with pytest.raises(UnreachableError):

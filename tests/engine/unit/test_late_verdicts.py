@@ -29,11 +29,9 @@ from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 PROXY = Upstream("socks.test", 1080, ProxyScheme.SOCKS5)
 ROUTE = Route.via_profile(Profile("office", "Office", PROXY))
-CREDENTIALS = FakeBroker().answer_with(
-    ROUTE.upstream_id,
-    Offer(SocksPassword(), socks_challenge()),
-    LOGIN,  # type: ignore[arg-type]
-)
+assert ROUTE.upstream_id is not None
+OFFER = Offer(SocksPassword(), socks_challenge())
+CREDENTIALS = FakeBroker().answer_with(ROUTE.upstream_id, OFFER, LOGIN)
 NEVER, SOON = 60.0, 0.01
 
 
@@ -64,10 +62,11 @@ class LateScenario:
     def __init__(self, stack: ExitStack, *, orphaned_s: float, missing_s: float) -> None:
         self.broker = RecordingBroker()
         limits = EngineLimits(orphaned_response_s=orphaned_s, missing_response_s=missing_s)
-        self.context: Any = SimpleNamespace(
+        context: Any = SimpleNamespace(
             loop=asyncio.get_running_loop(), limits=limits, broker=self.broker, closing=False
         )
-        self.late = LateVerdicts(self.context, ChallengeDetector(), lambda credentials: 3)
+        self.context = context
+        self.late = LateVerdicts(context, ChallengeDetector(), lambda credentials: 3)
         near, self.peer = (stack.enter_context(end) for end in socket.socketpair())
         self.stream = SocketStream(near)
 

@@ -33,7 +33,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-class PiecewiseStream:
+class RelayStream:
     """A stream that receives pieces and records what is sent.
 
     Attributes:
@@ -84,7 +84,7 @@ class RelayScenario:
     """
 
     def __init__(self, *pieces: bytes | OSError | None, octets: bytes = GET, **sent: Any) -> None:
-        self.client, self.stream = PiecewiseStream(5), PiecewiseStream(7, *pieces)
+        self.client, self.stream = RelayStream(5), RelayStream(7, *pieces)
         self.calls: list[object] = []
         values = {
             **{"done": True, "body_done": True, "is_broken": False, "holds_content": False},
