@@ -8,6 +8,7 @@ import pytest
 from tests.http.test_checklist import LINES
 from trayproxy.cli.main import main
 from trayproxy.profiles.document import parse_settings
+from trayproxy.recipes.catalogue import load, tools
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "resources" / "docs"
@@ -256,6 +257,16 @@ def test_the_settings_in_the_guide_can_be_parsed() -> None:
         for block in re.findall(r"```toml\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
     ]
     assert {parse_settings(block).listen.allow_users for block in blocks} == {(), ("_apt", "root")}
+
+
+def test_the_guide_names_each_recipe_and_its_source() -> None:
+    rows = re.findall(
+        r"^\| `([^`]+)` \| \[([^]]+)\]\(([^)]+)\) \|",
+        (DOCS / "recipes.md").read_text("utf-8"),
+        re.M,
+    )
+    recipes = {tool: load(tool) for tool in tools()}
+    assert rows == [(tool, recipe.title, recipe.source) for tool, recipe in recipes.items()]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -48,6 +48,7 @@ LINES = {
     Format.PROPERTIES: "proxy=a|proxy: b\\|  c|# proxy\\|! d||a b=c|pro\\u0078y|proxy",
     Format.NPMRC: "proxy=a|proxy = b ; c|; d|# e||//r/:_authToken=x|a[]=b|[s]|proxy",
     Format.WGETRC: "proxy=a|Pro_xy = b|# c||header = a=b|  proxy = c  ",
+    Format.DOTENV: "proxy=a|export proxy='b' # c||KEY=|# d|proxy = e f # g|A_B=x",
     Format.CURLRC: 'proxy=a|--proxy b|-x c|proxy "d \\" e"|# f||silent|-s|user-agent: "a" # b',
     Format.YARNRC: 'proxy a|"proxy" "b"|# c||  proxy d|a true|b:',
 }
@@ -196,7 +197,7 @@ def test_json_has_the_value_and_the_rest_as_before(
 
 @pytest.mark.parametrize(
     "text_format",
-    [Format.PROPERTIES, Format.NPMRC, Format.WGETRC, Format.CURLRC, Format.YARNRC],
+    [Format.PROPERTIES, Format.NPMRC, Format.WGETRC, Format.CURLRC, Format.YARNRC, Format.DOTENV],
 )
 @settings(max_examples=40)
 @given(data=st.data())

@@ -158,6 +158,13 @@ CHANGES = [
     ),
     (
         Format.XML,
+        "<settings>\n  <proxies>\n    <!-- a --><proxy>\n    </proxy>\n  </proxies>\n</settings>\n",
+        MAVEN,
+        f"<settings>\n  <proxies>\n    <!-- a -->{MAVEN_PROXY.lstrip()}    <proxy>\n    </proxy>\n"
+        "  </proxies>\n</settings>\n",
+    ),
+    (
+        Format.XML,
         "<configuration>\n\t<config>\n\t\t<add key='a' value='>'/>\n\t</config>\n</configuration>",
         NUGET,
         "<configuration>\n\t<config>\n\t\t<add key='a' value='>'/>\n"
@@ -191,8 +198,9 @@ CHANGES = [
         f'# c\n"proxy" "{URL}"\nb:\n  proxy y\n',
     ),
     (Format.YARNRC, "a true", PROXY, f'a true\nproxy "{URL}"'),
-    (Format.OPTIONS, "-Da=b -Dp=x # -Dp=y", Setting(("-Dp",), 3128), "-Da=b -Dp=3128 # -Dp=y"),
-    (Format.OPTIONS, "-Xmx1g\n", Setting(("-Dp",), "a"), "-Xmx1g\n-Dp=a\n"),
+    (Format.DOTENV, "export proxy='a\nb' # c\n# d", PROXY, f"export proxy={URL} # c\n# d"),
+    (Format.DOTENV, "KEY=a b # c\r\n", PROXY, f"KEY=a b # c\r\nproxy={URL}\r\n"),
+    (Format.DOTENV, "a=\n", Setting(("a",), "C:\\x y"), "a='C:\\x y'\n"),
     # lines
     (
         Format.BLOCK,
@@ -273,7 +281,7 @@ def test_only_the_setting_is_changed(
             "“host” contains other elements",
         ),
         (Format.WGETRC, "a=b\nc\n", PROXY, "line 2: this is not a setting"),
-        (Format.OPTIONS, "", Setting(("-Da",), "b c"), "“-Da” cannot have this value there"),
+        (Format.WGETRC, "", Setting(("a",), "b "), "“a” cannot have this value there"),
         (
             Format.BLOCK,
             "# >>> trayproxy >>>\n",
@@ -313,7 +321,7 @@ def test_an_unreadable_text_is_refused(
         (Format.PROPERTIES, "a=b\\\n  c\\td\n", ("a",), "bc\td"),
         (Format.NPMRC, "a='b'\nc", ("a",), "b"),
         (Format.CURLRC, 'a "b\\nc" d\n', ("a",), "b\nc"),
-        (Format.OPTIONS, "-Da=b\n-Da=c\n", ("-Da",), "c"),
+        (Format.DOTENV, "a=b\na='c'\n", ("a",), "c"),
         (Format.BLOCK, "a\n", (), None),
     ],
 )

@@ -1,4 +1,4 @@
-"""Files with one assignment per line: Java properties, npmrc, wgetrc, curlrc, yarnrc, options."""
+"""Files with one assignment per line: Java properties, dotenv, npmrc, wgetrc, curlrc, yarnrc."""
 
 import json
 import re
@@ -210,26 +210,28 @@ YARNRC = _editor(
 )
 
 
-def _read_option(text: str, path: SettingPath) -> object:
-    found = list(_options(text, path[0]))
-    return found[-1][1] if found else None
+def _dotenv_value(written: str) -> str:
+    return written[1:-1] if written[:1] in ("'", '"', "`") else written
 
 
-def _write_option(text: str, setting: Setting) -> str:
-    found = list(_options(text, setting.path[0]))
-    value = str(setting.value)
-    if found:
-        return splice(text, *found[-1].span(1), value)
-    return insert_lines(text, len(text), f"{setting.path[0]}={value}")
+def _dotenv_encoded(value: str) -> str:
+    if re.search(r"[\s#'\"`$\\]", value) is None:
+        return value
+    # Between apostrophes, nothing is replaced.
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
-def _options(text: str, name: str) -> Iterator[re.Match[str]]:
-    """Yield the settings of an option. A Java virtual machine uses the last."""
-    option = re.compile(rf"(?<!\S){re.escape(name)}=(\S*)")
-    for match in option.finditer(text):
-        line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-        if "#" not in line:
-            yield match
-
-
-OPTIONS = Editor(_read_option, _write_option)
+DOTENV = _editor(
+    _Dialect(
+        line=re.compile(
+            r"[ \t]*(?:export[ \t]+)?(?P<key>[\w.-]+)[ \t]*=[ \t]*"
+            r"""(?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|`[^`]*`|[^\s'"`#][^\r\n#]*?|)"""
+            r"[ \t]*(?:#[^\n]*)?(?=\r?\n|\Z)",
+            re.DOTALL,
+        ),
+        ignored=re.compile(r"[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)"),
+        key=str,
+        decode=_dotenv_value,
+        encode=_dotenv_encoded,
+    )
+)

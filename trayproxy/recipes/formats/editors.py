@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from trayproxy.recipes.formats.assignments import (
     CURLRC,
+    DOTENV,
     NPMRC,
-    OPTIONS,
     PROPERTIES,
     WGETRC,
     YARNRC,
@@ -30,12 +30,12 @@ from trayproxy.recipes.formats.yaml_text import YAML
 _EDITORS = {
     Format.BLOCK: BLOCK,
     Format.CURLRC: CURLRC,
+    Format.DOTENV: DOTENV,
     Format.FIRST_BLOCK: FIRST_BLOCK,
     Format.GIT: GIT,
     Format.INI: INI,
     Format.JSON: JSON,
     Format.NPMRC: NPMRC,
-    Format.OPTIONS: OPTIONS,
     Format.PROPERTIES: PROPERTIES,
     Format.TOML: TOML,
     Format.WGETRC: WGETRC,

@@ -20,13 +20,13 @@ class Format(StrEnum):
         BLOCK: Lines between two marks at the end of a text with ``#`` comments; the path is empty,
             and the value is a tuple of lines.
         CURLRC: curl's config file: ``("proxy",)``.
+        DOTENV: Environment variables in a file ``.env``: ``("HTTPS_PROXY",)``.
         FIRST_BLOCK: Like BLOCK, at the beginning, for programs for which the first value counts.
         GIT: git's config file: ``("http", "proxy")``, or ``("http", "https://a.example", "proxy")``
             with a subsection.
         INI: The format of Python's configparser: ``("global", "proxy")``.
         JSON: JSON, also with comments and trailing commas: ``("proxies", "default", "httpProxy")``.
         NPMRC: npm's config file: ``("https-proxy",)``.
-        OPTIONS: Options of a Java virtual machine: ``("-Dhttp.proxyHost",)``.
         PROPERTIES: Java properties: ``("systemProp.http.proxyHost",)``.
         TOML: TOML 1.0: ``("http", "proxy")``.
         WGETRC: wget's start-up file: ``("https_proxy",)``.
@@ -41,12 +41,12 @@ class Format(StrEnum):
 
     BLOCK = "block"
     CURLRC = "curlrc"
+    DOTENV = "dotenv"
     FIRST_BLOCK = "first-block"
     GIT = "git"
     INI = "ini"
     JSON = "json"
     NPMRC = "npmrc"
-    OPTIONS = "options"
     PROPERTIES = "properties"
     TOML = "toml"
     WGETRC = "wgetrc"

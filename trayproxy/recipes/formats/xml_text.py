@@ -158,7 +158,11 @@ def _write(text: str, setting: Setting) -> str:
     for depth, step in enumerate(steps[1:], start=1):
         found = [child for child in element.children if step.is_at(child)]
         if not found:
-            return _with_child(text, element, _new(steps[depth:], attribute, value))
+            added = _new(steps[depth:], attribute, value)
+            if step.key and not step.is_attribute and element.children:
+                # Of several such elements, Maven uses the first.
+                return _with_first_child(text, element.children[0], added)
+            return _with_child(text, element, added)
         element = found[-1]
     if attribute:
         return _with_attribute(text, element, attribute, value)
@@ -200,6 +204,11 @@ def _with_child(text: str, parent: _Element, lines: list[str]) -> str:
     at = last.end(text) if last is not None else parent.start_end
     closing = "" if "\n" in text[at : parent.end_start] else newline + outer
     return splice(text, at, at, inserted + closing)
+
+
+def _with_first_child(text: str, first: _Element, lines: list[str]) -> str:
+    separator = newline_of(text) + indent_at(text, first.start)
+    return splice(text, first.start, first.start, "".join(line + separator for line in lines))
 
 
 def _with_attribute(text: str, element: _Element, name: str, value: str) -> str:
