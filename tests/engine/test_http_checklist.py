@@ -208,17 +208,33 @@ def test_a_200_to_connect_has_no_length_and_no_close_r_032(serve: Serve) -> None
         assert not reply.values(name)
 
 
-def test_a_client_still_receives_after_its_half_close_r_035(serve: Serve) -> None:
+@pytest.mark.parametrize("octets", [b"all", b""])
+@pytest.mark.parametrize("is_early", [False, True], ids=["in the tunnel", "before the tunnel"])
+def test_a_client_still_receives_after_its_half_close_r_035(
+    start_scripted: StartScripted, octets: bytes, is_early: bool
+) -> None:
+    has_ended = Event()
+
     def reply_after_the_end(peer: ScriptedConnection) -> None:
         peer.read_head()
+        assert has_ended.wait(20)
         peer.send(ESTABLISHED)
         peer.send(b"got " + peer.read_all())
 
-    client, _ = serve(reply_after_the_end)
-    client.ask(CONNECT, b"CONNECT")
-    client.send(b"all")
-    client.finish()
-    assert client.take_all() == b"got all"
+    engine, _ = start_scripted(reply_after_the_end)
+    with engine.connect() as client:
+        client.send(CONNECT)
+        if is_early:
+            client.send(octets)
+            client.finish()
+            (work,) = engine.call(lambda: list(engine.engine.executor.works.values()))
+            engine.until(lambda: work.downstream.client.ended, "the end of the client")
+        has_ended.set()
+        assert client.reply(b"CONNECT").status == 200
+        if not is_early:
+            client.send(octets)
+            client.finish()
+        assert client.take_all() == b"got " + octets
 
 
 def test_an_upstream_still_receives_after_its_half_close_r_035(serve: Serve) -> None:

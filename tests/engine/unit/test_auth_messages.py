@@ -243,6 +243,18 @@ def test_a_connection_is_kept_after_a_refusal_only_if_it_can_carry_the_next_mess
     )
 
 
+@pytest.mark.parametrize("request_head", [GET, POST, replace(GET, method=b"POST")])
+@pytest.mark.parametrize("kind", ["bound", "constant", "nonce"])
+def test_a_head_request_obtains_the_nonce_for_a_request_that_is_sent_once(
+    request_head: Request, kind: str
+) -> None:
+    credentials: Any = SimpleNamespace(
+        scheme=SimpleNamespace(binds_connection=kind == "bound"), is_constant=kind == "constant"
+    )
+    is_probed = messages_of(FakePort(), request_head).probes_by_head(credentials)
+    assert is_probed is (kind == "nonce" and request_head is not GET)
+
+
 FIRST_LEG, LAST_LEG, EMPTY_LEG = Leg(b"NTLM eA==", with_content=False), Leg(b"NTLM eQ=="), Leg(b"")
 
 

@@ -60,6 +60,8 @@ def test_content_that_is_not_held_is_never_repeated() -> None:
             b"PUT", NOT_HELD, may_be_challenged=may_be_challenged, connection_was_used=True
         )
         assert repeat_of(lost) is Repeat.NO
+        unread = Progress(was_sent=True, is_sent=True, is_repeatable=False)
+        assert repeat_of(replace(lost, progress=unread)) is Repeat.YES
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,8 @@ def test_an_upload_cut_off_before_its_end_expects_a_100(
         ({"progress": NOTHING_SENT, "was_unread": False, "carried": NTLM}, Repeat.YES),
         # A Kerberos ticket contains no password.
         ({"carried": TICKET, "was_unread": False}, Repeat.YES),
+        # The user's own sign-in on Windows contains no password, either.
+        ({"carried": replace(BASIC, login=None), "was_unread": False}, Repeat.YES),
         # The login was accepted before.
         ({"is_on_trial": False, "was_unread": False}, Repeat.YES),
     ],
