@@ -23,6 +23,7 @@ from tests.support.scripted_upstream import (
 from trayproxy.auth.basic import basic_credentials
 from trayproxy.engine.error_pages import Document
 from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.profiles.profile import SignIn
 
 URL = b"http://origin.test/"
@@ -228,7 +229,9 @@ def test_a_client_still_receives_after_its_half_close_r_035(
             client.send(octets)
             client.finish()
             (work,) = engine.call(lambda: list(engine.engine.executor.works.values()))
-            engine.until(lambda: work.downstream.client.ended, "the end of the client")
+            assert isinstance(work, ClientConnection)
+            stream = work.downstream.client
+            engine.until(lambda: stream.ended, "the end of the client")
         has_ended.set()
         assert client.reply(b"CONNECT").status == 200
         if not is_early:
