@@ -257,16 +257,14 @@ def test_a_damaged_record_is_kept_and_told(cli: Cli, paths: Paths, home: Path, a
     assert (home / ".gitconfig").read_bytes() == present
 
 
-def _system_recipe(path: Path) -> Recipe:
+def _system_recipe(path: Path, commands: str = "", format: str = "whole") -> Recipe:
     return parse(
         f"""
         title = "APT"
         source = "https://manpages.debian.org/apt.conf"
-        [commands]
-        set = ["echo | sudo tee {path}"]
-        undo = ["sudo rm {path}"]
+        {commands}
         [[files]]
-        format = "whole"
+        format = "{format}"
         admin = true
         paths = ["{path}"]
         [[files.settings]]
@@ -280,13 +278,19 @@ def test_a_file_of_the_system_gives_the_lines_for_the_administrator(
     cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = home / "apt.conf.d" / "95trayproxy"
-    monkeypatch.setattr(recipe, "load", lambda tool: _system_recipe(path))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    code, out, err = cli("recipe", "git", "--apply")
-    assert code == 1
-    assert f"\necho | sudo tee {path}\n" in out
-    assert "Nothing was changed. Run the lines above. (TP-613)" in err
-    assert not path.parent.exists()
+    own = f'[commands]\nset = ["echo | sudo tee {path}"]\nundo = ["sudo rm {path}"]'
+    for found, shown in (
+        (_system_recipe(path), f"sudo tee {path} >/dev/null <<'END'\n{URL}\nEND\n"),
+        (_system_recipe(path, own), f"# Set:\necho | sudo tee {path}\n# Undo:\nsudo rm {path}\n"),
+        (_system_recipe(path, format="block"), f"# Add with “sudoedit {path}”:\n"),
+    ):
+        monkeypatch.setattr(recipe, "load", lambda tool, found=found: found)
+        code, out, err = cli("recipe", "git", "--apply")
+        assert code == 1
+        assert shown in out
+        assert "Use the lines above, as an administrator. (TP-613)" in err
+        assert not path.parent.exists()
 
 
 def test_a_recipe_without_files_has_only_text(cli: Cli) -> None:

@@ -43,7 +43,8 @@ def needs_administrator(title: str, error: LeftAloneError) -> Problem:
     return Problem(
         "TP-613",
         f"{title} needs an administrator",
-        f"{error.path}: {error.reason}. Nothing was changed. Run the lines above.",
+        f"{error.path}: {error.reason}. Nothing was changed. Use the lines above, as an "
+        "administrator.",
     )
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from trayproxy.cli.output import printable_line
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.recipes.apply import State
+from trayproxy.recipes.formats.setting import Format
 from trayproxy.recipes.placeholders import Surroundings, fill
 from trayproxy.recipes.plan import FileTarget, edited
 from trayproxy.recipes.recipe import Recipe
@@ -70,9 +72,12 @@ def copyable_texts(entry: RecipeEntry) -> Texts:
         return tuple(fill(text, surroundings) for text in texts)
 
     commands = entry.recipe.commands_on(entry.system)
-    to_set, to_undo = ((), ()) if commands is None else (commands.set, commands.undo)
-    if commands is not None and surroundings.ca:
-        to_set, to_undo = (*to_set, *commands.ca), (*to_undo, *commands.undo_ca)
+    if commands is None:
+        to_set, to_undo = _administrator_commands(entry.targets)
+    else:
+        has_ca = bool(surroundings.ca)
+        to_set = filled((*commands.set, *(commands.ca if has_ca else ())))
+        to_undo = filled((*commands.undo, *(commands.undo_ca if has_ca else ())))
     notes = filled(entry.recipe.notes)
     if surroundings.inexpressible and entry.targets:
         rules = ", ".join(surroundings.inexpressible)
@@ -90,7 +95,20 @@ def copyable_texts(entry: RecipeEntry) -> Texts:
     files = tuple(
         {"path": target.path, "text": edited(target, None).decode()} for target in entry.targets
     )
-    return Texts(filled(to_set), filled(to_undo), files, notes)
+    return Texts(to_set, to_undo, files, notes)
+
+
+def _administrator_commands(
+    targets: Sequence[FileTarget],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the commands that create and remove the files of the system; none for other files."""
+    if not all(target.is_of_system and target.format is Format.WHOLE for target in targets):
+        return (), ()
+    to_set = [
+        f"sudo tee {quote(target.path)} >/dev/null <<'END'\n{edited(target, None).decode()}END"
+        for target in targets
+    ]
+    return tuple(to_set), tuple(f"sudo rm {quote(target.path)}" for target in targets)
 
 
 def print_text(entry: RecipeEntry, texts: Texts) -> str:
@@ -99,8 +117,10 @@ def print_text(entry: RecipeEntry, texts: Texts) -> str:
     if texts.set:
         lines += ("# Set:", *texts.set, "# Undo:", *texts.undo)
     else:
-        for file in texts.files:
-            lines += (f"# Add to {printable_line(file['path'])}:", file["text"].rstrip("\n"))
+        for file, target in zip(texts.files, entry.targets, strict=True):
+            path = printable_line(target.path)
+            how = f"Add with “sudoedit {path}”" if target.is_of_system else f"Add to {path}"
+            lines += (f"# {how}:", file["text"].rstrip("\n"))
         if texts.files:
             lines.append("# To undo it, remove the lines again.")
     if texts.files:
