@@ -81,6 +81,7 @@ STEPS = CheckResult(
         Step("challenge", StepState.OK, "Basic, “Corp Internet”", 1.0),
         Step("sign-in", StepState.OK, "as CORP\\jdoe", 31.0),
         Step("fetch", StepState.OK, "200", 88.0),
+        Step("tls", StepState.OK, "TLS is inspected by “Corp TLS Inspection Authority 2”", 40.0),
     )
 )
 

@@ -605,6 +605,8 @@ def test_the_panel_shows_the_steps_of_a_test(ui: WindowDriver) -> None:
     ui.window.show_check(request, STEPS)
     assert child(panel, QLabel, "step_find").text() == "Find proxy.corp.example"
     assert child(panel, QLabel, "detail_sign-in").text() == "as CORP\\jdoe"
+    inspected = "TLS is inspected by “Corp TLS Inspection Authority 2”"
+    assert child(panel, QLabel, "detail_tls").text() == inspected
     assert label(panel, "verdict") == "All good."
     panel.close()
 

@@ -16,7 +16,8 @@ translate = QCoreApplication.translate
 translated = QCoreApplication.translate
 """See `trayproxy.ui.texts.translated`."""
 
-_DETAIL_LENGTH = 40
+_NAME_LENGTH = 40
+_DETAIL_LENGTH = 60
 _NAME, _DETAIL = 1, 2
 
 
@@ -35,7 +36,7 @@ class CheckPanel(QDialog):
         self.request = CheckProfile(profile)
         self._actions = actions
         self.setObjectName("check_panel")
-        name = elide(clean(profile.name), 40)
+        name = elide(clean(profile.name), _NAME_LENGTH)
         self.setWindowTitle(translate("Check", "Test “{profile}”").format(profile=isolate(name)))
         self._steps = QGridLayout()
         self._steps.setColumnStretch(_NAME, 3)
@@ -124,8 +125,8 @@ def step_text(step: Step, request: CheckProfile) -> str:
     if template is None:
         return clean(step.name)
     upstream = request.profile.upstream
-    host = elide(host_text(upstream.host), _DETAIL_LENGTH)
-    url = shorten(request.url, _DETAIL_LENGTH)
+    host = elide(host_text(upstream.host), _NAME_LENGTH)
+    url = shorten(request.url, _NAME_LENGTH)
     return translated("Check", template).format(host=host, port=upstream.port, url=url)
 
 
