@@ -12,21 +12,6 @@ from trayproxy.control.messages import ForgetLogin
 from trayproxy.domain.signin import KeyringState
 
 
-def test_an_accepted_password_is_saved_in_the_keyring(scenario: Scenario) -> None:
-    user = scenario.start(scenario.login)
-    assert user.fetch() == HELLO
-    (entry,) = scenario.keyring.wait_for_entries(1)
-    assert entry.secret == scenario.login.password
-    assert entry.attributes["username"] == scenario.login.user
-
-
-def test_a_rejected_password_is_not_saved(scenario: Scenario) -> None:
-    user = scenario.start(scenario.wrong)
-    user.visit()
-    user.front_end.wait_for_prompt(lambda question: question.rejections == 1)
-    assert scenario.keyring.entries() == []
-
-
 def test_a_password_is_not_saved_without_consent(scenario: Scenario) -> None:
     user = scenario.start(scenario.login)
     user.front_end.remember = False
@@ -54,10 +39,14 @@ def test_a_changed_saved_password_costs_one_failed_log_on(scenario: Scenario) ->
     assert len(user.front_end.prompts) == 1
 
 
-def test_forgetting_a_login_removes_it_from_the_keyring(scenario: Scenario) -> None:
+def test_an_accepted_login_is_saved_in_the_keyring_until_it_is_forgotten(
+    scenario: Scenario,
+) -> None:
     user = scenario.start(scenario.login)
-    user.fetch()
-    scenario.keyring.wait_for_entries(1)
+    assert user.fetch() == HELLO
+    (entry,) = scenario.keyring.wait_for_entries(1)
+    assert entry.secret == scenario.login.password
+    assert entry.attributes["username"] == scenario.login.user
     user.front_end.request_done(ForgetLogin(scenario.profile.id))
     assert scenario.keyring.entries() == []
 

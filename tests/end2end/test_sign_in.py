@@ -143,22 +143,6 @@ def test_a_rejected_password_is_reported_and_prompted_for_again(scenario: Scenar
     assert scenario.proxy.failed_logons() == 1
 
 
-def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on_and_one_prompt(
-    scenario: Scenario,
-) -> None:
-    user = scenario.start()
-    with ConcurrentConnects(user.service.address, scenario.origin.authority, 50) as connects:
-        first = user.front_end.wait_for_prompt(lambda question: question.waiting == 50)
-        user.front_end.answer(first, scenario.wrong)
-        again = user.front_end.wait_for_prompt(lambda q: q.rejections == 1 and not q.checking)
-        assert scenario.proxy.failed_logons() == 1
-        assert connects.waiting == 50
-        user.front_end.answer(again, scenario.login)
-        assert connects.statuses() == [200] * 50
-    assert [question.number for question in user.front_end.prompts] == [first.number]
-    assert scenario.proxy.failed_logons() == 1
-
-
 def test_five_hundred_waiting_tunnels_need_one_prompt_and_little_memory(scenario: Scenario) -> None:
     """F26 and F27: all tunnels are refused at once when the user declines."""
     user = scenario.begin(scenario.run(program=DUMPABLE))
@@ -269,12 +253,13 @@ def test_an_accepted_user_name_replaces_the_user_name_of_the_profile(scenario: S
     assert again.front_end.prompts == []
 
 
-def test_a_rejected_user_name_does_not_replace_the_user_name_of_the_profile(
+def test_a_rejected_login_is_not_saved_in_the_keyring_or_the_profile(
     scenario: Scenario,
 ) -> None:
     user = scenario.start(Login("asmith", "wrong"))
     user.visit()
     user.front_end.wait_for_prompt(lambda question: question.rejections == 1)
+    assert scenario.keyring.entries() == []
     profile = user.service.status().profile
     assert profile is not None
     assert profile.user == scenario.login.user

@@ -33,7 +33,6 @@ from tests.support.scripted_upstream import (
     digest_challenge,
 )
 from tests.support.tls import CertificateAuthority
-from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, Scheme, VerdictKind
@@ -189,33 +188,6 @@ def test_after_a_407_with_a_closed_connection_the_login_uses_a_new_connection(
     assert reply.status == 200
     assert len(upstream.logins) == 1
     assert not desk.without_verdict
-
-
-@pytest.mark.parametrize(
-    ("scheme", "challenged", "most"),
-    [(Basic(), 'Basic realm="corp"', 2), (ntlm_like_scheme(), "NTLM", 1)],
-    ids=["basic", "ntlm"],
-)
-def test_a_login_answered_with_resets_is_sent_at_most_twice(
-    start_scripted: StartScripted, scheme: Basic | ScriptedScheme, challenged: str, most: int
-) -> None:
-    """After a reset it is unknown whether the upstream has read the login."""
-    carried: list[bytes] = []
-
-    def play(peer: ScriptedConnection) -> None:
-        while True:
-            head = peer.read_head()
-            if b"Proxy-Authorization: " in head and b"NTLM b25l" not in head:
-                carried.append(head)
-                peer.reset()
-                return
-            peer.send(challenge("NTLM dHdv" if b"NTLM b25l" in head else challenged))
-
-    engine, _ = start_scripted(play, desk=desk_for(scheme))
-    with engine.connect() as client:
-        assert client.ask(GET).status == 503
-    assert len(carried) <= most
-    assert set(engine.desk.login_was_sent) == {True}
 
 
 # --- authenticated connections ---
@@ -729,28 +701,6 @@ def test_a_post_is_not_resent_after_a_reset_r_073(
     assert len(upstream.peers) == 1
     with engine.connect() as client:
         assert upload(client, method) == (200, ())
-
-
-def test_an_upload_is_resent_without_an_expectation_after_a_417(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trayproxy.engine.forward.forwarder.MAX_REPLAYABLE", 1000)
-
-    def refuse(peer: ScriptedConnection) -> None:
-        assert b"Expect: 100-continue" in peer.read_head()
-        peer.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
-        peer.read_all()
-
-    def take(peer: ScriptedConnection) -> None:
-        assert b"Expect" not in peer.read_head()
-        peer.read(length)
-        peer.send(OK)
-        peer.read_all()
-
-    length = 1001
-    client, _ = serve(refuse, take, desk=FakeBroker(LOGIN))
-    client.send(get(URL, b"Content-Length: %d" % length, method=b"POST"), *octets(length))
-    assert client.reply(b"POST").status == 200
 
 
 # --- parked clients ---

@@ -393,11 +393,6 @@ def test_options_with_max_forwards_zero_is_answered_by_trayproxy_r_054(
     assert not recorder.requests
 
 
-def test_max_forwards_is_decremented(client: ProxyClient, recorder: Recorder) -> None:
-    assert client.ask(get(URL, b"Max-Forwards: 5", method=b"OPTIONS")).is_forwarded
-    assert recorder.requests[0].values(b"max-forwards") == [b"4"]
-
-
 @pytest.mark.parametrize("hops", [b"0", b"1", b"2"])
 def test_trace_is_refused_and_no_login_is_sent_r_056(
     client: ProxyClient, recorder: Recorder, hops: bytes

@@ -25,7 +25,6 @@ from trayproxy.http.body import (
 )
 from trayproxy.http.challenges import parse_challenges
 from trayproxy.http.errors import MessageError
-from trayproxy.http.framing import Chunked, UntilClose
 from trayproxy.http.heads import find_head, find_response_head
 from trayproxy.http.hop_by_hop import is_loop
 from trayproxy.http.limits import DEFAULT_LIMITS, MessageLimits
@@ -336,11 +335,3 @@ def test_two_other_parsers_accept_all_octets_sent_to_the_client(case: dict[str, 
     for reading in readings:
         assert reading.start[0] == status
         assert reading.body == result.body
-
-
-def test_a_client_of_http_1_0_gets_no_chunks() -> None:
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    response = parse_response(head, b"GET")
-    assert isinstance(response.framing, Chunked)
-    written = write_response(response, via=VIA, client_minor=0, close=False)
-    assert isinstance(parse_response(written, b"GET").framing, UntilClose)

@@ -19,22 +19,26 @@ from trayproxy.domain.signin import Ending, PromptReason
 from trayproxy.profiles.profile import Profile, Upstream
 
 everywhere = pytest.mark.parametrize(
-    "proxy", ["squid-digest", "squid-ntlm", "squid-kerberos", "squid-all", "sha-256"], indirect=True
+    "proxy",
+    ["squid-basic", "squid-digest", "squid-ntlm", "squid-kerberos", "squid-all", "sha-256"],
+    indirect=True,
 )
 
 
 @everywhere
-def test_fifty_tunnels_and_a_wrong_password_cost_one_failed_log_on(
+def test_fifty_tunnels_and_a_wrong_password_cost_a_single_failed_log_on_and_prompt(
     proxy: Counterpart, user: UserSession
 ) -> None:
     front_end = user.front_end
     with ConcurrentConnects(user.service.address, user.origin.authority, 50) as connects:
-        front_end.answer(front_end.wait_for_prompt(lambda q: q.waiting == 50), proxy.wrong)
+        first = front_end.wait_for_prompt(lambda q: q.waiting == 50)
+        front_end.answer(first, proxy.wrong)
         again = front_end.wait_for_prompt(lambda q: q.rejections == 1 and not q.checking)
         assert proxy.failed_logons() == 1
         assert connects.waiting == 50
         front_end.answer(again, proxy.right)
         assert connects.statuses() == [200] * 50
+    assert [question.number for question in front_end.prompts] == [first.number]
     assert proxy.failed_logons() == 1
 
 
