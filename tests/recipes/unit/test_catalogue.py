@@ -59,6 +59,15 @@ def test_each_data_file_follows_the_schema(tool: str, system: SystemName) -> Non
         assert fill(text, SURROUNDINGS)
 
 
+@pytest.mark.parametrize("system", SystemName)
+@pytest.mark.parametrize("has_files", [True, False])
+def test_no_two_recipes_change_the_same_file(system: SystemName, has_files: bool) -> None:
+    # Each recipe would see the changes of the other as those of another program.
+    here = Computer(system, ENVIRON, HOMES[system], lambda path: has_files)
+    found = [t.path for tool in tools() for t in targets(load(tool), here, SURROUNDINGS)]
+    assert sorted(set(found)) == sorted(found)
+
+
 def test_the_smallest_recipe() -> None:
     recipe = parse(MINIMAL.encode())
     (target,) = targets(recipe, computer(SystemName.LINUX), SURROUNDINGS)
