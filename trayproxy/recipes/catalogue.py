@@ -64,7 +64,7 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_file(file: ToolFile) -> None:
-    if not file.settings:
+    if not (file.settings or file.ca):
         raise RecipeError("a file has no settings")
     if not any(map(file.paths_on, SystemName)):
         raise RecipeError("a file has no path")

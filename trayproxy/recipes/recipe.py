@@ -34,7 +34,8 @@ class ToolFile(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         format: The format of the file.
-        settings: The settings that make the program use TrayProxy.
+        settings: The settings that make the program use TrayProxy; may be empty if there are
+            settings for a CA.
         ca: The settings that make the program trust the certificates of a company's CA.
         paths: The paths where the program looks for the file, in its order, on every system.
         linux: The paths on Linux, if they differ.
@@ -47,7 +48,7 @@ class ToolFile(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     format: Format
-    settings: tuple[SettingTemplate, ...]
+    settings: tuple[SettingTemplate, ...] = ()
     ca: tuple[SettingTemplate, ...] = ()
     paths: tuple[str, ...] = ()
     linux: tuple[str, ...] = ()

@@ -41,7 +41,9 @@ def targets(
         computer: The computer.
         surroundings: The values of the placeholders.
     """
-    found = ((file, path_of(file, computer)) for file in recipe.files)
+    # A file may have settings for a company's CA only.
+    files = (file for file in recipe.files if file.settings or surroundings.ca)
+    found = ((file, path_of(file, computer)) for file in files)
     return tuple(
         FileTarget(
             path,

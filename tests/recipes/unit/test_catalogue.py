@@ -49,11 +49,12 @@ def test_each_data_file_follows_the_schema(tool: str, system: SystemName) -> Non
     found = targets(recipe, here, SURROUNDINGS)
     assert len({target.path for target in found}) == len(found)
     for target in found:
-        assert target.settings
+        assert target.settings or target.ca
         octets = edited(target, None)
         assert has_settings(target, octets)
         assert edited(target, octets) == octets
-        assert any(word in octets for word in (b"3128", b"trayproxy", b"mirrored"))
+        words = (b"3128", b"trayproxy", b"mirrored") if target.settings else (b"/ca.pem",)
+        assert any(word in octets for word in words)
     commands = recipe.commands_on(system)
     for text in (*commands.set, *commands.undo, *commands.ca) if commands else ():
         assert fill(text, SURROUNDINGS)
@@ -87,7 +88,7 @@ def test_the_smallest_recipe() -> None:
         ('["http", "proxy"]', "[]", "lines have no path"),
         ('"{url}"', '["a"]\nextra = 1', "unknown field"),
         ("[[files]]", "[files", "Expected"),
-        (MINIMAL[MINIMAL.index("[[files.") :], "", "missing required field"),
+        (MINIMAL[MINIMAL.index("[[files.") :], "", "a file has no settings"),
         (MINIMAL[MINIMAL.index("[[files]]") :], "", "neither files nor commands"),
     ],
 )
@@ -156,6 +157,14 @@ def test_the_ca_is_set_only_if_there_is_one() -> None:
     own = b"[http]\n\tsslCAInfo = /own.pem\n"
     assert edited(target, own).startswith(own)
     assert targets(recipe, here, Surroundings("127.0.0.1:3128"))[0].ca == ()
+
+
+def test_a_file_for_the_ca_only_is_left_out_without_one() -> None:
+    here = computer(SystemName.LINUX, XDG_CONFIG_HOME="/c")
+    with_ca = [t.path for t in targets(load("pnpm"), here, SURROUNDINGS)]
+    without = [t.path for t in targets(load("pnpm"), here, Surroundings("127.0.0.1:3128"))]
+    assert with_ca == ["/c/pnpm/config.yaml", "/c/pnpm/auth.ini"]
+    assert without == with_ca[:1]
 
 
 def test_a_setting_for_other_systems_is_left_out() -> None:
