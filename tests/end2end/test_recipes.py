@@ -1,7 +1,8 @@
 """Each recipe whose program is here: applied, used for a request through a real Squid, and undone.
 
 The programs reach a host name that only Squid resolves, so they get an answer only through
-TrayProxy; Squid serves only requests with the login, which only TrayProxy has.
+TrayProxy; Squid serves only requests with the login, which only TrayProxy has. The certificates of
+the https servers are by an authority that only the recipes name to the programs.
 
 packaging/test installs the smaller programs. cargo, Go, Maven and Java take hundreds of megabytes
 and are used where they are installed; conda, Gradle, sbt, .NET, containers and editors are not.
@@ -26,6 +27,9 @@ from tests.support.processes import Home, home
 from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import run_command, service
 from tests.support.squid import AccessLogEntry, Squid, SquidSetup, squid
+from tests.support.tls import Certificate, CertificateAuthority
+from trayproxy.desktop.company_ca import note_upstream
+from trayproxy.paths import locate
 
 pytestmark = pytest.mark.xdist_group("recipes")
 
@@ -34,14 +38,30 @@ TOOLS = Path(sys.prefix) / "tools"
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """The servers of the tests, all with TLS or all without."""
+
+    registry: PackageRegistry
+    git: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
-    """A computer in a company, with a running TrayProxy."""
+    """A computer in a company that inspects TLS, with a running TrayProxy.
+
+    Attributes:
+        place: The home of TrayProxy.
+        squid: The proxy of the company.
+        user: The user name that the proxy accepts.
+        plain: The servers without TLS.
+        secure: The servers with TLS, whose certificates are by the authority of the company.
+    """
 
     place: Home
     squid: Squid
     user: str
-    registry: PackageRegistry
-    git: Origin
+    plain: Site
+    secure: Site
 
     def recipe(self, tool_home: "ToolHome", *words: str) -> str:
         """Run ``trayproxy recipe`` in the home of a program; return the output."""
@@ -60,7 +80,7 @@ class ToolHome:
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+def network(authority: CertificateAuthority, certificate: Certificate) -> Iterator[Network]:
     account = SearchableSecret()
     with ExitStack() as stack:
         place, repositories = (stack.enter_context(home()) for _ in range(2))
@@ -68,11 +88,21 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         content.write_text("demo")
         make_repository(repositories, "demo.git", content)
         proxy = stack.enter_context(squid(SquidSetup(users={account.user: account.password})))
-        registry = stack.enter_context(PackageRegistry())
-        git = stack.enter_context(Origin(repositories=repositories))
+        plain, secure = (
+            Site(
+                stack.enter_context(PackageRegistry(each)),
+                stack.enter_context(Origin(certificate=each, repositories=repositories)),
+            )
+            for each in (None, certificate)
+        )
+        paths = locate(place.trayproxy_environment())
+        paths.prepare()
+        # As a test of the profile would leave it.
+        note_upstream(paths, proxy.url, "TrayProxy test authority")
+        shutil.copyfile(authority.pem, paths.ca_file)
         words = ("--upstream", proxy.url, "--no-prompt")
         stack.enter_context(service(place, *words, login=account.login))
-        yield Network(place, proxy, account.user, registry, git)
+        yield Network(place, proxy, account.user, plain, secure)
 
 
 @pytest.fixture
@@ -98,64 +128,68 @@ class Case:
         command: Returns the command for one request.
         target: A part of the target that the program requests.
         files: Files of the project, by name.
+        has_ca: True if the recipe also makes the program trust the authority of the company.
     """
 
     tool: str
     program: str
     before: bytes | None
-    command: Callable[[Network], list[str]]
+    command: Callable[[Site], list[str]]
     target: str
     files: Mapping[str, str] = field(default_factory=dict)
+    has_ca: bool = True
 
     def __str__(self) -> str:
         return self.tool if self.tool in self.program else f"{self.tool}-{Path(self.program).name}"
 
 
-def curl(network: Network) -> str:
-    return f"curl --silent --show-error --fail {network.registry.url('/hello')}"
+def curl(site: Site) -> str:
+    return f"curl --silent --show-error --fail {site.registry.url('/hello')}"
 
 
-def view(*command: str) -> Callable[[Network], list[str]]:
+def view(*command: str) -> Callable[[Site], list[str]]:
     """Return a command of Node.js that reads the version of a package."""
-    return lambda network: [*command, "--registry", network.registry.url("/npm/")]
+    return lambda site: [*command, "--registry", site.registry.url("/npm/")]
 
 
-def yarn(network: Network) -> list[str]:
-    registry = f"YARN_NPM_REGISTRY_SERVER={network.registry.url('/npm')}"
+def yarn(site: Site) -> list[str]:
+    registry = f"YARN_NPM_REGISTRY_SERVER={site.registry.url('/npm')}"
     command = ("node", YARN, "npm", "info", "demo", "--fields", "version")
     return ["env", registry, "YARN_ENABLE_TELEMETRY=0", *command]
 
 
-def pip(network: Network) -> list[str]:
-    options = ("--no-deps", "--no-cache-dir", "--trusted-host", network.registry.name)
-    index = network.registry.url("/simple/")
+def pip(site: Site) -> list[str]:
+    options = ["--no-deps", "--no-cache-dir"]
+    if site.registry.scheme == "http":
+        options += ("--trusted-host", site.registry.name)
+    index = site.registry.url("/simple/")
     return [sys.executable, "-m", "pip", "download", "demo", *options, "--index-url", index]
 
 
-def uv(network: Network) -> list[str]:
+def uv(site: Site) -> list[str]:
     options = ("--no-cache", "--no-python-downloads", "--python", sys.executable)
-    index = network.registry.url("/simple/")
+    index = site.registry.url("/simple/")
     return ["uv", "pip", "compile", *options, "requirements.in", "--index-url", index]
 
 
-def cargo(network: Network) -> list[str]:
-    index = f"sparse+{network.registry.url('/cargo/')}"
+def cargo(site: Site) -> list[str]:
+    index = f"sparse+{site.registry.url('/cargo/')}"
     # rustup finds the toolchain of the user.
     rustup = f"RUSTUP_HOME={os.environ.get('RUSTUP_HOME', Path.home() / '.rustup')}"
     registry = f"CARGO_REGISTRIES_STUB_INDEX={index}"
     return ["env", rustup, registry, "cargo", "generate-lockfile", "--quiet"]
 
 
-def maven(network: Network) -> list[str]:
+def maven(site: Site) -> list[str]:
     # Java ignores $HOME.
-    options = f'-Duser.home="$HOME" -Drepository={network.registry.url("/maven")}'
+    options = f'-Duser.home="$HOME" -Drepository={site.registry.url("/maven")}'
     return ["sh", "-c", f"mvn --quiet --batch-mode {options} validate"]
 
 
-def ssh(network: Network) -> list[str]:
+def ssh(site: Site) -> list[str]:
     # OpenSSH ignores $HOME. The command ends with 255 because the registry is no SSH server.
-    port = network.registry.port
-    options = f'-F "$HOME/.ssh/config" -o HostName={network.registry.name} -p {port}'
+    port = site.registry.port
+    options = f'-F "$HOME/.ssh/config" -o HostName={site.registry.name} -p {port}'
     return ["sh", "-c", f"ssh -o BatchMode=yes {options} github.com; test $? = 255"]
 
 
@@ -199,38 +233,38 @@ TUNNEL = f"{PackageRegistry.name}:"
 """The target of a CONNECT, which some programs use for http, too."""
 
 CASES = [
-    Case("bash", "bash", b"# mine\nPS1=x", lambda n: ["bash", "-ic", curl(n)], "/hello"),
-    Case("zsh", "zsh", None, lambda n: ["zsh", "-ic", curl(n)], "/hello"),
-    Case("fish", "fish", b"# mine\r\n", lambda n: ["fish", "-c", curl(n)], "/hello"),
+    Case("bash", "bash", b"# mine\nPS1=x", lambda site: ["bash", "-ic", curl(site)], "/hello"),
+    Case("zsh", "zsh", None, lambda site: ["zsh", "-ic", curl(site)], "/hello"),
+    Case("fish", "fish", b"# mine\r\n", lambda site: ["fish", "-c", curl(site)], "/hello"),
     Case(
         "environment.d",
         ENVIRONMENT_GENERATOR,
         None,
-        lambda n: ["sh", "-c", f'set -a; eval "$({ENVIRONMENT_GENERATOR})"; {curl(n)}'],
+        lambda site: ["sh", "-c", f'set -a; eval "$({ENVIRONMENT_GENERATOR})"; {curl(site)}'],
         "/hello",
     ),
     Case(
         "curl",
         "curl",
         b"# mine\r\nsilent\r\nproxy = http://old.example:8080",
-        lambda n: ["curl", "--fail", n.registry.url("/hello")],
+        lambda site: ["curl", "--fail", site.registry.url("/hello")],
         "/hello",
     ),
     Case(
         "wget",
         "wget",
         b"# mine\ntries = 1\n",
-        lambda n: ["wget", "--quiet", "--output-document=-", n.registry.url("/hello")],
+        lambda site: ["wget", "--quiet", "--output-document=-", site.registry.url("/hello")],
         "/hello",
     ),
     Case(
         "git",
         "git",
         b"[user]\n\tname = J\xc3\xb6rg ; me\n[http]\n    sslVerify = true\n# end",
-        lambda n: ["git", "ls-remote", n.git.url("/git/demo.git")],
+        lambda site: ["git", "ls-remote", site.git.url("/git/demo.git")],
         "/git/demo.git/info/refs",
     ),
-    Case("ssh", "ssh", b"Host *\n  ServerAliveInterval 60\n", ssh, TUNNEL),
+    Case("ssh", "ssh", b"Host *\n  ServerAliveInterval 60\n", ssh, TUNNEL, has_ca=False),
     Case(
         "npm",
         "npm",
@@ -249,12 +283,12 @@ CASES = [
     ),
     Case("yarn", YARN_1, None, view("node", YARN_1, "info", "demo", "version"), "/npm/demo"),
     Case("pip", "pip", b"[global]\ntimeout = 30\n", pip, "/simple/demo/"),
-    Case("uv", "uv", b"# mine\n", uv, "/simple/demo/", {"requirements.in": "demo\n"}),
+    Case("uv", "uv", b"# mine\n", uv, "/simple/demo/", {"requirements.in": "demo\n"}, has_ca=False),
 ]
 # Too large to be installed for these tests.
 LARGE = [
     Case("cargo", "cargo", b"[net] # mine\nretry = 0\n", cargo, "/cargo/de/mo/demo", CARGO_PROJECT),
-    Case("maven", "mvn", MAVEN_SETTINGS, maven, "/parent-1.pom", MAVEN_PROJECT),
+    Case("maven", "mvn", MAVEN_SETTINGS, maven, "/parent-1.pom", MAVEN_PROJECT, has_ca=False),
 ]
 CASES += [case for case in LARGE if shutil.which(case.program)]
 
@@ -277,9 +311,12 @@ def test_a_program_uses_trayproxy_until_its_recipe_is_undone(
     network.recipe(tool_home, case.tool, "--apply")
     assert all(path.exists() for path in paths)
 
-    new = run_program(network, tool_home, case.command(network))
+    new = run_program(network, tool_home, case.command(network.plain))
     used = {(access.user, access.status) for access in new if case.target in access.target}
     assert (network.user, 200) in used, new
+    if case.has_ca:
+        new = run_program(network, tool_home, case.command(network.secure))
+        assert ("CONNECT", network.user, 200) in {(a.method, a.user, a.status) for a in new}, new
 
     network.recipe(tool_home, case.tool, "--undo")
     present = [path.read_bytes() if path.exists() else None for path in paths]
@@ -314,7 +351,7 @@ def run_program(
 
 
 COPIED = [
-    ("go", "go", "go list -m example.com/demo@v1.0.0", "/go/example.com/demo/@v/v1.0.0.info"),
+    ("go", "go", "go list -m example.com/demo@v1.0.0", f"{PackageRegistry.name}:"),
     ("java", "java", "java Fetch.java", "/hello"),
 ]
 FETCH_JAVA = """\
@@ -336,9 +373,10 @@ def test_the_printed_lines_make_a_program_use_trayproxy(
 ) -> None:
     (described,) = json.loads(network.recipe(tool_home, tool, "--json"))["recipes"]
     (tool_home.project / "Fetch.java").write_text(FETCH_JAVA)
-    tool_home.environ["GOPROXY"] = network.registry.url("/go")
+    registry = network.plain.registry if tool == "java" else network.secure.registry
+    tool_home.environ["GOPROXY"] = registry.url("/go")
     tool_home.environ["GONOSUMDB"] = "*"
-    tool_home.environ["PAGE"] = network.registry.url("/hello")
+    tool_home.environ["PAGE"] = registry.url("/hello")
     lines = ["env | sort > before", *described["set"], command, *described["undo"]]
     script = "\n".join(["set -e", *lines, "env | sort > after; cmp before after"])
     new = run_program(network, tool_home, ["sh", "-c", script])
@@ -351,13 +389,13 @@ def test_apt_uses_trayproxy_until_the_recipe_is_undone(
     """The real folder of apt is hidden by an empty one in a mount namespace."""
     skip_without_namespaces()
     recipe = f"{sys.executable} -m trayproxy recipe apt"
-    options = "-o APT::Sandbox::User=root"
+    helper = "/usr/lib/apt/apt-helper -o APT::Sandbox::User=root"
     lines = [
         "set -e",
         "mkdir hidden",
         "mount --bind hidden /etc/apt/apt.conf.d",
         f"{recipe} --apply",
-        f"/usr/lib/apt/apt-helper {options} download-file {network.registry.url('/hello')} file",
+        f"{helper} download-file {network.plain.registry.url('/hello')} file",
         "test -s /etc/apt/apt.conf.d/95trayproxy",
         f"{recipe} --undo",
         'test -z "$(ls -A hidden)"',

@@ -15,9 +15,13 @@ import json
 import socket
 import zipfile
 from hashlib import sha1, sha256
+from typing import TYPE_CHECKING
 
 from tests.support.exchange import Exchange, Reader
 from tests.support.server import LoopbackServer
+
+if TYPE_CHECKING:
+    from tests.support.tls import Certificate
 
 _METADATA = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
 _PARENT = b"""\
@@ -34,9 +38,12 @@ class PackageRegistry(LoopbackServer):
 
     name = "www.test.lan"
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: "Certificate | None" = None) -> None:
+        """Start the registry, with TLS if there is a certificate."""
+        self.scheme = "http" if certificate is None else "https"
         self._pages: dict[str, bytes] = {}
-        super().__init__(self._serve_client)
+        tls = None if certificate is None else certificate.context()
+        super().__init__(self._serve_client, tls)
         wheel = _wheel()
         self._pages = {
             "/hello": b"hello\n",
@@ -52,7 +59,7 @@ class PackageRegistry(LoopbackServer):
 
     def url(self, path: str) -> str:
         """Return the URL of a path for clients of a proxy."""
-        return f"http://{self.name}:{self.port}{path}"
+        return f"{self.scheme}://{self.name}:{self.port}{path}"
 
     def _index(self, wheel: bytes) -> bytes:
         link = f"/files/demo-1.0-py3-none-any.whl#sha256={sha256(wheel).hexdigest()}"
