@@ -11,8 +11,6 @@ from trayproxy.system_settings.entries import TargetError
 
 FILES = ToolFiles()
 
-pytestmark = pytest.mark.unix
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -47,6 +45,7 @@ def test_missing_folders_are_created_and_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640, 0o755])
 def test_the_mode_and_the_extended_attributes_stay(file: Path, mode: int) -> None:
     file.chmod(mode)
@@ -60,6 +59,7 @@ def test_the_mode_and_the_extended_attributes_stay(file: Path, mode: int) -> Non
     assert not has_attribute or os.getxattr(file, "user.note") == b"kept"
 
 
+@pytest.mark.unix
 def test_a_symbolic_link_is_left_alone(file: Path) -> None:
     link = file.with_name("link")
     link.symlink_to(file)
@@ -71,6 +71,7 @@ def test_a_symbolic_link_is_left_alone(file: Path) -> None:
     assert file.read_bytes() == b"old\n"
 
 
+@pytest.mark.unix
 def test_other_kinds_of_files_are_left_alone(file: Path, tmp_path: Path) -> None:
     os.link(file, tmp_path / "second")
     with pytest.raises(TargetError, match="several names"):
@@ -126,6 +127,7 @@ def test_a_read_only_file_or_folder_is_left_alone(
         FILES.check_writable(str(file))
 
 
+@pytest.mark.unix
 def test_a_file_of_another_user_is_left_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
@@ -156,6 +158,7 @@ def test_a_full_disk_leaves_the_file_unchanged(file: Path, monkeypatch: pytest.M
     assert os.listdir(file.parent) == ["rc"]
 
 
+@pytest.mark.unix
 def test_a_new_file_of_the_administrator_is_readable_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
