@@ -140,7 +140,7 @@ def test_the_user_name_is_hashed_if_the_proxy_requires_it_r_107_r_108() -> None:
     assert fields["response"] == expected
 
 
-def test_without_qop_the_response_is_that_of_rfc_2069_r_104() -> None:
+def test_without_qop_the_response_follows_rfc_2069_r_104() -> None:
     """RFC 2069, section 2.4, with the response of erratum 749. Corpus U109."""
     text = 'realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc"'
     login = Login("Mufasa", "CircleOfLife")
@@ -410,7 +410,7 @@ def test_requests_with_the_same_nonce_share_its_count() -> None:
     assert authenticator.begin(GET).step(()) == Leg(b""), "there was more than a single nonce"
 
 
-def test_a_nonce_whose_count_is_used_up_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nonce_with_a_used_up_count_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trayproxy.auth.digest.LAST_COUNT", 2)
     authenticator = authenticator_with_nonce()
     for number in ("00000001", "00000002"):

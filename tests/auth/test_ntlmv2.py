@@ -171,7 +171,7 @@ def test_md4_matches_rfc_1320(text: bytes, digest: str) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_md4_equals_that_of_pyspnego(data: bytes) -> None:
+def test_md4_equals_the_md4_of_pyspnego(data: bytes) -> None:
     from spnego._ntlm_raw.md4 import md4 as other
 
     assert md4(data) == other(data)

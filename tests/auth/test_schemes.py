@@ -74,7 +74,9 @@ def test_every_real_proxy_offers_a_known_scheme(path: Path) -> None:
         ("basic", True, []),
     ],
 )
-def test_a_profile_allows_any_method_or_one(method: str, own: bool, names: list[str]) -> None:
+def test_a_profile_allows_any_method_or_a_single_method(
+    method: str, own: bool, names: list[str]
+) -> None:
     assert [scheme.name for scheme in allowed_schemes(SCHEMES, method, own_sign_in=own)] == names
 
 

@@ -10,7 +10,7 @@ from trayproxy.auth.socks import NAME, SocksPassword, socks_challenge, socks_cre
 from trayproxy.http.challenges import parse_challenges
 
 
-def test_the_message_is_that_of_rfc_1929() -> None:
+def test_the_message_follows_rfc_1929() -> None:
     login = Login("jdoe", "pa55 w:rd")
     assert socks_credentials(login) == b"\x01\x04jdoe\x09pa55 w:rd"
     authenticator = SocksPassword().authenticator(socks_challenge(), login, "proxy.example")

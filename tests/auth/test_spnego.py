@@ -175,7 +175,7 @@ def verdict_of(call: Callable[[], object]) -> Verdict:
 # --- arguments of the library -------------------------------------------------------------------
 
 
-def test_negotiate_is_never_requested_and_the_host_is_that_of_the_profile_r_127(
+def test_negotiate_is_never_requested_and_the_profile_names_the_host_r_127(
     library: FakePyspnego,
 ) -> None:
     """Negotiate falls back silently from Kerberos to NTLM."""

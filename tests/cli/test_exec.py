@@ -252,7 +252,7 @@ def test_a_service_that_cannot_start_is_reported(paths: Paths) -> None:
     assert f"{paths.runtime} is not a folder. (TP-105)" in result.stderr
 
 
-def test_a_service_whose_output_cannot_be_written_is_reported(paths: Paths) -> None:
+def test_a_service_with_unwritable_output_is_reported(paths: Paths) -> None:
     paths.config.mkdir(parents=True)
     paths.log.write_text("not a folder")
     result = run(paths, "--", "echo", "done")

@@ -385,7 +385,7 @@ def test_a_missing_ticket_causes_a_notice_until_it_is_there(harness: SchemesHarn
     assert harness.desk.notices == ()
 
 
-def test_an_upstream_without_a_common_scheme_causes_a_notice_until_it_offers_one(
+def test_an_upstream_without_a_common_scheme_causes_a_notice_until_it_offers_a_common_scheme(
     harness: SchemesHarness,
 ) -> None:
     told = refusal_in(harness.challenge(challenges="Unheard-of"))
@@ -453,7 +453,7 @@ def test_a_wrong_password_is_not_saved_and_reported(harness: SchemesHarness) -> 
     assert harness.history.calls == [("rejected", WRONG)]
 
 
-def test_a_wrong_password_does_not_replace_a_working_one_in_the_keyring(
+def test_a_wrong_password_does_not_replace_a_working_password_in_the_keyring(
     harness: SchemesHarness,
 ) -> None:
     harness.desk.send_own_request = harness.try_own
@@ -660,7 +660,7 @@ def test_a_working_login_is_encoded_again_after_the_profile_was_edited_r_092(
     assert credentials_of(later) == basic_credentials(login, "latin-1")
 
 
-def test_a_login_whose_trial_cannot_be_recorded_is_reported(harness: SchemesHarness) -> None:
+def test_a_login_with_an_unrecordable_trial_is_reported(harness: SchemesHarness) -> None:
     harness.history.hangs = True
     harness.desk.send_own_request = harness.try_own
     problem = harness.save(RIGHT)

@@ -149,7 +149,7 @@ def test_a_profile_with_a_changed_upstream_finds_no_entry() -> None:
     assert store.find(moved).result(SOON).login is None
 
 
-def test_a_new_login_replaces_the_old_one() -> None:
+def test_a_new_login_replaces_the_old_login() -> None:
     backend = InMemoryBackend()
     store = store_on(backend)
     store.save(OFFICE, Login("bob", "old"))
@@ -280,7 +280,7 @@ def test_every_exception_maps_to_a_state(raised: Exception, state: KeyringState)
     assert SECRET not in f"{problem}{result}"
 
 
-def test_the_reason_is_the_systems_text_if_there_is_one() -> None:
+def test_the_reason_is_the_text_of_the_system_if_it_gives_a_text() -> None:
     class RefusedError(KeyringError):
         strerror = "The stub received bad data."
 

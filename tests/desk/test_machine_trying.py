@@ -371,7 +371,7 @@ def test_a_saved_login_without_responses_is_sent_ever_less_often(driver: Machine
     assert all(later - before >= 60 for before, later in itertools.pairwise(sent[1:]))
 
 
-def test_a_changed_saved_login_is_sent_although_the_old_one_is_on_hold(
+def test_a_changed_saved_login_is_sent_although_the_old_login_is_on_hold(
     driver: MachineDriver,
 ) -> None:
     first, second = driver.challenge(), driver.challenge()

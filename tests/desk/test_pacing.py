@@ -72,7 +72,7 @@ class UnprovedLogin(MachineDriver):
 # --- One request at a time -----------------------------------------------------------------------
 
 
-def test_one_permit_is_granted_and_the_others_follow_an_acceptance() -> None:
+def test_a_single_permit_is_granted_and_the_others_follow_an_acceptance() -> None:
     driver = UnprovedLogin()
     first, *others = driver.request_permits(50)
     assert driver.granted == [first]

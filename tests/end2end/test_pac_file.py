@@ -86,6 +86,6 @@ def test_an_ipv6_address_gets_brackets() -> None:
 
 
 @pytest.mark.parametrize("rule", ["with-port.example:8080", "fd00::/8"])
-def test_what_pac_cannot_express_goes_through_trayproxy(rule: str) -> None:
+def test_rules_that_pac_cannot_express_go_through_trayproxy(rule: str) -> None:
     text = pac_file("127.0.0.1", 3128, bypass_rules((rule,)))
     assert text == pac_file("127.0.0.1", 3128, ())

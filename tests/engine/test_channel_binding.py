@@ -39,7 +39,7 @@ def hashed(octets: bytes, algorithm: HashAlgorithm) -> bytes:
 
 @pytest.mark.parametrize("key", [ELLIPTIC, RSA], ids=["ecdsa", "rsa"])
 @pytest.mark.parametrize("algorithm", [SHA256(), SHA384(), SHA512()], ids=lambda one: one.name)
-def test_the_hash_function_is_that_of_the_signature(
+def test_the_hash_function_of_the_signature_is_used(
     key: Key, algorithm: SHA256 | SHA384 | SHA512
 ) -> None:
     octets = certificate(key, algorithm)

@@ -81,7 +81,7 @@ def test_direct_requests_to_two_hosts_reach_their_hosts(start: Start, stack: Exi
 
 
 @pytest.mark.parametrize("when", ["before the answer", "in its body"])
-def test_the_connection_of_a_request_whose_client_left_is_not_reused(
+def test_the_connection_of_a_request_with_a_departed_client_is_not_reused(
     start_scripted: StartScripted, when: str
 ) -> None:
     read, late = Event(), Event()
@@ -183,7 +183,7 @@ def test_a_post_on_a_connection_that_just_ended_is_not_sent_again_r_073(serve: S
     assert len(upstream.peers) == 1
 
 
-def test_quitting_answers_the_running_request_and_not_the_pipelined_one(
+def test_quitting_answers_the_running_but_no_pipelined_request(
     start_scripted: StartScripted,
 ) -> None:
     goes_on = Event()

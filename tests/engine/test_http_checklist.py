@@ -147,7 +147,7 @@ def test_a_request_with_trayproxys_own_via_is_a_loop_r_055(
     assert client.ask(get(URL, via)).status == 508
 
 
-def test_without_a_profile_a_503_says_what_to_do(start: Start) -> None:
+def test_without_a_profile_a_503_gives_advice(start: Start) -> None:
     with start(None).connect() as client:
         reply = client.ask(GET)
         assert (reply.status, reply.closes) == (503, False)

@@ -27,7 +27,7 @@ def test_an_http_proxy_gets_the_url_as_it_is_with_the_login(serve: Serve, url: b
 
 @pytest.mark.parametrize("kind", ["direct", "socks", "dead proxy, then socks"])
 @pytest.mark.parametrize("url", URLS)
-def test_without_an_http_proxy_a_page_says_what_to_do(
+def test_without_an_http_proxy_a_page_gives_advice(
     start: Start, recorder: Recorder, url: bytes, kind: str
 ) -> None:
     socks = Upstream("127.0.0.1", recorder.port, ProxyScheme.SOCKS5)

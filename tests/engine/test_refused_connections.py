@@ -54,7 +54,7 @@ def engine(start: Start, refusals: RefusalRecorder) -> Running:
     [b"", GET, connect(b"origin.test:443"), post(b"http://origin.test/", bytes(100_000)), b"\x16"],
     ids=["nothing", "GET", "CONNECT", "POST", "not HTTP"],
 )
-def test_the_403_says_why_and_what_to_do(
+def test_the_403_gives_the_reason_and_advice(
     engine: Running, refusals: RefusalRecorder, octets: bytes
 ) -> None:
     with engine.connect() as client:

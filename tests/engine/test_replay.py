@@ -262,7 +262,7 @@ def test_the_login_is_known_after_an_unrepeatable_upload(start_hashing: StartHas
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
 
 
-def test_the_page_of_an_unrepeatable_upload_says_what_to_do_if_the_own_request_fails(
+def test_the_page_of_an_unrepeatable_upload_gives_advice_if_the_own_request_fails(
     start: Start, stack: ExitStack
 ) -> None:
     def answer(connection: socket.socket) -> None:

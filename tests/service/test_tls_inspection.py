@@ -82,7 +82,7 @@ def test_a_public_certificate_takes_one_tunnel(
     assert sum(head.startswith("CONNECT") for head in upstream.heads) == 1
 
 
-def test_an_authority_of_this_computer_only_is_that_of_the_company(
+def test_an_authority_known_to_this_computer_only_is_the_companys(
     upstream: InspectingProxy, authority: CertificateAuthority, company: CertificateAuthority
 ) -> None:
     steps, findings = check(upstream, authority, authority, company)

@@ -485,7 +485,7 @@ scripts = st.lists(
 
 
 @given(original=old_values, script=scripts)
-def test_every_entry_is_its_original_or_that_of_another_program(
+def test_every_entry_is_its_original_or_another_programs(
     folders: Path, original: dict[str, Value], script: list[Any]
 ) -> None:
     """Turn on and off while a part is missing or refuses, an original is dead, or a crash comes.

@@ -22,7 +22,7 @@ def test_the_visible_windows_are_kept(qtbot: QtBot, tmp_path: Path) -> None:
     assert QImage(str(picture)).size() == shown.size()
 
 
-def test_a_screen_is_kept_and_one_that_has_ended_is_not(place: Home, tmp_path: Path) -> None:
+def test_a_screen_is_kept_and_an_ended_screen_is_not(place: Home, tmp_path: Path) -> None:
     with desktop(place, "320x200") as screen:
         [picture] = keep_pictures("test_x", [place, screen], tmp_path)
     assert QImage(str(picture)).width() == 320

@@ -141,7 +141,7 @@ def test_the_text_is_up_to_date_in_slots_of_text_edited(field: PasswordField) ->
 
 
 @pytest.mark.parametrize("text", ["é", "😀", "\u200d", "\ue000", "ع", "İ"])
-def test_every_character_is_one_bullet(field: PasswordField, text: str) -> None:
+def test_every_character_is_a_bullet(field: PasswordField, text: str) -> None:
     press(field, KEY.Key_unknown, PLAIN, f"{text}")
     press(field, KEY.Key_A, PLAIN, "a")
     assert field.text() == text + "a"

@@ -107,7 +107,7 @@ def test_a_closed_prompt_closes_the_dialog_without_a_request(ui: PromptFixture) 
     assert not ui.service.requests
 
 
-def test_prompts_are_shown_one_after_another(ui: PromptFixture) -> None:
+def test_prompts_are_shown_in_turn(ui: PromptFixture) -> None:
     ui.service.open_prompt(PROMPT)
     ui.service.open_prompt(replace(PROMPT, number=2, profile="Lab"))
     first = ui.dialog()

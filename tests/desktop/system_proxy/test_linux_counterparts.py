@@ -340,7 +340,7 @@ def settings_of_kde(session: DconfSession, kioslaverc: Path) -> bytes:
 
 
 @pytest.mark.parametrize("setting", [MANUAL, PAC])
-def test_kconfig_reads_what_is_written(
+def test_kconfig_reads_the_written_values(
     session: DconfSession,
     kioslaverc: Path,
     settings_of_kde: bytes,
@@ -386,7 +386,7 @@ def test_kde_saves_its_settings_in_between(
     assert kioslaverc.read_bytes() == settings_of_kde
 
 
-def test_kconfig_removes_what_the_target_leaves(
+def test_kconfig_removes_the_remaining_keys(
     session: DconfSession,
     kioslaverc: Path,
     file: JournalFile,

@@ -170,7 +170,7 @@ def test_a_request_without_a_login_reports_no_silent_next_hop(scenario: Connecti
 @pytest.mark.parametrize("is_pending", [False, True], ids=["", "request loop"])
 @pytest.mark.parametrize("is_sent", [False, True], ids=["", "fast path"])
 @pytest.mark.parametrize("is_authenticated", [False, True], ids=["", "authenticated"])
-def test_the_unanswered_login_is_that_of_the_current_request(
+def test_the_unanswered_login_belongs_to_the_current_request(
     scenario: ConnectionScenario, is_pending: bool, is_sent: bool, is_authenticated: bool
 ) -> None:
     own, other = object(), object()

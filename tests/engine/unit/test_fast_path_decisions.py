@@ -349,7 +349,7 @@ def test_a_complete_response_with_a_cached_head_is_relayed(scenario: FastPathSce
     assert scenario.route.activity.responses == 6
 
 
-def test_a_response_without_a_date_gets_one(scenario: FastPathScenario) -> None:
+def test_a_response_without_a_date_gets_a_date(scenario: FastPathScenario) -> None:
     next(iter(scenario.responses.values())).has_date = False
     respond(scenario, OK)
     assert scenario.client.sent == b"HTTP/1.1 200 Via\r\nDate: now\r\n\r\nok"

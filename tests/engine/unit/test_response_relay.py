@@ -194,7 +194,7 @@ def test_a_client_is_read_for_its_content_and_up_to_a_limit_afterwards(
         ({"waits_for_client": True}, [0, 63, 64, 127, 128], [60, None, 60, None, 60]),
     ],
 )
-def test_the_deadline_of_a_response_depends_on_what_is_waited_for(
+def test_the_deadline_of_a_response_depends_on_the_party_waited_for(
     sent: dict[str, Any], reads: list[int], deadlines: list[float | None]
 ) -> None:
     scenario = RelayScenario(**sent)

@@ -147,7 +147,7 @@ def test_a_number_and_a_list_of_hosts() -> None:
     assert value(True) == Setting(("a", "127.0.0.1"), True)
 
 
-def test_the_ca_is_set_only_if_there_is_one() -> None:
+def test_the_ca_is_set_only_if_it_exists() -> None:
     recipe = load("git")
     here = computer(SystemName.LINUX)
     (target,) = targets(recipe, here, SURROUNDINGS)

@@ -100,7 +100,7 @@ def test_a_path_that_json_cannot_express_is_an_error(tmp_path: Path) -> None:
         RecipeJournals(tmp_path).save(RecipeJournal("git", (record,)))
 
 
-def test_a_newer_record_replaces_that_of_the_same_file() -> None:
+def test_a_newer_record_replaces_the_record_of_the_same_file() -> None:
     newer = FileRecord(RECORD.path, Format.INI, None, (), ())
     other = FileRecord("/other", Format.INI, None, (), ())
     journal = JOURNAL.with_records([newer, other])

@@ -124,7 +124,7 @@ def test_undo_gives_the_original_in_each_format(format: Format, data: st.DataObj
 
 
 @pytest.mark.parametrize("original", [None, b"", b"\n", b"[user]\n\tname = J\n"])
-def test_a_new_port_replaces_the_old_one_and_keeps_the_original(original: bytes | None) -> None:
+def test_a_new_port_replaces_the_old_port_and_keeps_the_original(original: bytes | None) -> None:
     first, record = written(target(3128), original)
     planned = plan(target(3129), first, record)
     assert planned.wanted is not None

@@ -26,7 +26,7 @@ def test_the_spans_of_another_text_lose_nothing(one: bytes, other: bytes, third:
     assert found is None or changed(found, inverse(spans)) == third
 
 
-def test_a_span_contains_only_what_changes() -> None:
+def test_a_span_contains_only_the_changed_lines() -> None:
     one = b'{"auths": {"r": {"auth": "c2VjcmV0"}}, "proxies": {"x": 1}}'
     other = b'{"new": 2, "auths": {"r": {"auth": "c2VjcmV0"}}, "proxies": {"x": 1, "y": 2}}'
     spans = difference(one, other)

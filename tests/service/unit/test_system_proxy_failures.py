@@ -151,7 +151,7 @@ def test_a_damaged_journal_is_kept_and_told(bench: Bench) -> None:
     assert bench.target.values["mode"] == "none"
 
 
-def test_with_a_damaged_journal_the_present_values_become_the_original_ones(bench: Bench) -> None:
+def test_with_a_damaged_journal_the_present_values_become_the_original_values(bench: Bench) -> None:
     bench.files.journal.path.write_text("{")
 
     async def scene() -> None:

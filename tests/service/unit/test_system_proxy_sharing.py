@@ -48,7 +48,7 @@ async def started_as(
     return await started(bench, settings)
 
 
-def test_a_second_trayproxy_says_who_has_set_the_system_proxy(bench: Bench) -> None:
+def test_a_second_trayproxy_names_the_trayproxy_with_the_system_proxy(bench: Bench) -> None:
     async def scene() -> None:
         first = await started_as(bench, "first.toml")
         second = await started_as(bench, "second.toml", replace(USED, use=False))
@@ -70,7 +70,7 @@ def test_a_second_trayproxy_says_who_has_set_the_system_proxy(bench: Bench) -> N
     assert bench.target.values["mode"] == "none"
 
 
-def test_what_another_trayproxy_has_left_is_taken_over(bench: Bench) -> None:
+def test_leftovers_of_another_trayproxy_are_taken_over(bench: Bench) -> None:
     async def scene() -> None:
         await started_as(bench, "first.toml")
         bench.other_runs = False

@@ -117,7 +117,7 @@ def test_an_entry_of_another_installation_is_named_and_corrected(
     assert autostart.status().state is ON
 
 
-def test_an_entry_whose_tryexec_is_missing_is_corrected(
+def test_an_entry_with_a_missing_tryexec_is_corrected(
     autostart: XdgAutostart, file: Path, tmp_path: Path
 ) -> None:
     autostart.turn_on()
@@ -137,7 +137,7 @@ def test_an_entry_without_a_command_is_corrected(autostart: XdgAutostart, file: 
     assert DesktopEntry(text_of(file)).get("Type") == "Application"
 
 
-def test_what_the_user_has_added_is_kept(autostart: XdgAutostart, file: Path) -> None:
+def test_lines_added_by_the_user_are_kept(autostart: XdgAutostart, file: Path) -> None:
     mine = "# mine\n[Desktop Entry]\nName=My proxy\nX-GNOME-Autostart-Delay=7\nExec=old\n"
     action = "\n[Desktop Action x]\nName=X\n"
     write(file, mine + action)

@@ -66,7 +66,7 @@ def test_on_and_off(
     assert not file.exists()
 
 
-def test_the_unit_is_that_of_the_package(autostart: SystemdAutostart, file: Path) -> None:
+def test_the_unit_equals_the_unit_of_the_package(autostart: SystemdAutostart, file: Path) -> None:
     autostart.turn_on()
     folder = "# The folder in which pipx and uv install programs."
     packaged = PACKAGED.read_text("utf-8").partition("[Unit]")
@@ -100,7 +100,7 @@ def test_the_command_line(file: Path, systemctl: FakeSystemctl, path: str, line:
 @pytest.mark.parametrize(
     ("path", "home"), [("/a\nb", ""), ("/a", "/b\nc"), ('/a"', ""), ("/a'", ""), ("/a\\", "")]
 )
-def test_what_systemd_would_refuse_is_not_written(
+def test_a_unit_that_systemd_would_refuse_is_not_written(
     file: Path, systemctl: FakeSystemctl, path: str, home: str
 ) -> None:
     command = StartCommand(InstalledProgram(path), ("run",), home)

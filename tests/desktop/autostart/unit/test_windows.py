@@ -130,7 +130,7 @@ def test_the_choice_in_the_task_manager_is_read_and_kept(
     assert registry.values == {(APPROVED, VALUE): approved}
 
 
-def test_what_windows_would_not_start_is_refused(
+def test_a_program_not_startable_by_windows_is_refused(
     registry: FakeRunKeyRegistry, missing: set[str]
 ) -> None:
     long = StartCommand(InstalledProgram("C:\\" + 260 * "x"), ())

@@ -381,7 +381,7 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
     assert target_of(tmp_path / "dotfiles" / "kioslaverc").read()["ProxyType"] == "=0"
 
 
-def test_what_a_killed_process_left_is_replaced(path: Path) -> None:
+def test_files_left_by_a_killed_process_are_replaced(path: Path) -> None:
     write(path.with_name(".kioslaverc.trayproxy-new"), "half")
     target_of(path).write([Change("ProxyType", "=1")])
     assert path.read_bytes() == b"[Proxy Settings]\nProxyType=1\n"
