@@ -401,6 +401,32 @@ def test_a_prefix_is_delivered_first_and_not_counted(stack: ExitStack) -> None:
     assert tunnel.down.moved == len(b"banner")
 
 
+STATES = ["idle", "pending", "in a pipe", "over", "ended"]
+
+
+@pytest.mark.parametrize("up", STATES)
+@pytest.mark.parametrize("down", STATES)
+def test_a_side_is_read_while_nothing_waits_for_the_other_and_written_while_octets_wait(
+    ends: TunnelEnds, up: str, down: str
+) -> None:
+    tunnel = ends.tunnel
+    for direction, state in ((tunnel.up, up), (tunnel.down, down)):
+        direction.pending = memoryview(b"x") if state == "pending" else None
+        direction.octets_in_pipe = 1 if state == "in a pipe" else 0
+        direction.is_over, direction.source.ended = state == "over", state == "ended"
+    waits = {"pending", "in a pipe"}
+    masks = [
+        (READ if read == "idle" else 0) | (WRITE if written in waits else 0)
+        for read, written in ((up, down), (down, up))
+    ]
+    descriptors = [stream.descriptor for stream in ends.streams]
+    expected = dict(zip(descriptors, masks, strict=True))
+    assert tunnel.events == {key: mask for key, mask in expected.items() if mask}
+    assert tunnel.is_over is (up == down == "over")
+    for direction in (tunnel.up, tunnel.down):
+        direction.octets_in_pipe = 0
+
+
 def test_handle_event_returns_whether_the_events_are_unchanged(ends: TunnelEnds) -> None:
     before = ends.tunnel.events
     ends.client.sendall(b"x")

@@ -200,14 +200,17 @@ def test_a_head_without_content_is_followed_by_the_whole_request(stack: ExitStac
     assert setup.received() == HEAD + b"content"
 
 
-def test_whole_content_is_returned_once_it_was_read_completely(stack: ExitStack) -> None:
-    setup = WriterSetup(stack, Length(7))
+@pytest.mark.parametrize("wanted", [True, False])
+def test_whole_content_is_returned_once_it_was_read_completely(
+    stack: ExitStack, wanted: bool
+) -> None:
+    setup = WriterSetup(stack, Length(7), wanted=wanted)
     setup.client.send(b"cont")
     setup.received()
     assert setup.writer.whole_content() is None
     setup.client.send(b"ent")
     setup.received()
-    assert setup.writer.whole_content() == b"content"
+    assert setup.writer.whole_content() == (b"content" if wanted else None)
 
 
 def test_whole_content_of_a_request_without_content_is_empty(stack: ExitStack) -> None:
