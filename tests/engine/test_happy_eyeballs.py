@@ -57,6 +57,20 @@ def test_connect_returns_a_connection_to_the_address(
         assert connection.getpeername() == listening[1]
 
 
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_socket_that_is_already_connecting_is_used_unless_it_was_closed(
+    loop: AbstractEventLoop, listening: Address, is_closed: bool
+) -> None:
+    """An attempt that is repeated has closed it."""
+    started, released = happy_eyeballs.start_connect(listening), list[int]()
+    if is_closed:
+        started.close()
+    attempt = connect((listening,), pause, released.append, LIMITS, loop.time, started)
+    with closing(drive(loop, attempt)) as connection:
+        assert connection.getpeername() == listening[1]
+        assert (connection is started) is not is_closed
+
+
 def test_after_a_refusal_the_next_address_is_tried(
     loop: AbstractEventLoop, refusing: Address, listening: Address
 ) -> None:

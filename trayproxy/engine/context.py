@@ -81,7 +81,7 @@ class OwnAddress:
     def is_among(self, addresses: tuple[Address, ...]) -> bool:
         """Return whether one of these addresses is an address of the engine's listeners."""
         for _, (host, port, *_) in addresses:
-            if port == self.port and is_local(ip_address(host.partition("%")[0])):
+            if port == self.port and is_local(ip_address(host)):
                 return True
         return False
 

@@ -1,6 +1,7 @@
 import asyncio
 import socket
 from asyncio import AbstractEventLoop
+from contextlib import suppress
 
 import pytest
 
@@ -187,11 +188,16 @@ def test_run_in_task_runs_a_coroutine_of_waits(loop: AbstractEventLoop) -> None:
     async def tell() -> list[int]:
         first = await IoWait({near.fileno(): READ}, timeout=0.01)
         far.send(b"x")
-        return [first, await IoWait({near.fileno(): READ}, timeout=20)]
+        second = await IoWait({near.fileno(): READ}, timeout=20)
+        with suppress(BlockingIOError):
+            while near.send(bytes(1 << 16)):
+                pass
+        # It is readable, but not writable.
+        return [first, second, await IoWait({near.fileno(): WRITE}, timeout=0.01)]
 
     with near, far:
         woken = loop.run_until_complete(run_in_task(tell()))
-        assert woken == [TIMED_OUT, near.fileno()]
+        assert woken == [TIMED_OUT, near.fileno(), TIMED_OUT]
 
 
 def test_cancelling_the_asyncio_task_raises_at_the_current_wait(loop: AbstractEventLoop) -> None:
