@@ -45,6 +45,12 @@ def test_counted_content_ends_after_its_length() -> None:
     body.eof()
 
 
+def test_a_chunk_size_may_be_split_before_octets_that_look_like_a_chunk() -> None:
+    content = b"12345\r\n" + b"x" * 14
+    _, data, rest = chunked(b"1", b"5\r\n" + content + b"\r\n0\r\n\r\n")
+    assert (data, rest) == (content, b"")
+
+
 def test_counted_content_is_not_copied() -> None:
     data = b"x" * 1000
     pieces, taken = request_body_reader(Length(10**19)).feed(data)

@@ -109,6 +109,13 @@ def test_the_limits_themselves_are_allowed() -> None:
     assert split_head(head, SMALL)[0] == line
 
 
+@pytest.mark.parametrize(("beyond", "status"), [(0, 431), (1, 414)])
+def test_a_long_head_is_a_414_only_if_its_target_is_too_long(beyond: int, status: int) -> None:
+    line = b"GET http://a/" + b"x" * (18 + beyond) + b" HTTP/1.1"
+    head = line + b"\r\nHost: a\r\nX: " + b"x" * 80 + b"\r\n\r\n"
+    assert refusal_status(lambda: split_head(head, SMALL)) == status
+
+
 def test_empty_lines_do_not_count_as_head() -> None:
     head = b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 80 + b"\r\n\r\n"
     assert len(head) == SMALL.head

@@ -191,12 +191,8 @@ class PreconnectPolicy:
             return None
         state.is_wanted = False
         is_backing_off = state.is_given_up or now < state.not_before
-        if (
-            state.order is None
-            or is_backing_off
-            or is_ready
-            or not may_carry(state.order.credentials)
-        ):
+        assert state.order is not None  # A connection is wanted only with an order.
+        if is_backing_off or is_ready or not may_carry(state.order.credentials):
             return None
         state.is_in_progress = True
         return state.order
