@@ -247,7 +247,7 @@ def test_only_the_setting_is_changed(
         (Format.GIT, '[a]\nb = "1\n', HTTP, "line 2: a value has a quote or a backslash too many"),
         (Format.GIT, "[a]\nb # c\n", HTTP, "line 2: this is neither a section nor a setting"),
         (Format.INI, "a = 1\n", HTTP, "line 1: there is no section before it"),
-        (Format.INI, "[a]\nb\n", HTTP, "a line is neither a section nor a setting"),
+        (Format.INI, "[a]\nb\n", HTTP, "line 2: this is neither a section nor a setting"),
         (Format.INI, "[a]\n[a]\n", HTTP, "line 2: the section [a] exists twice"),
         (Format.INI, "[a]\nb=1\nB=2", HTTP, "line 3: “b” is set twice in the section [a]"),
         (Format.JSON, '{"a": }', HTTP, "line 1: this is not JSON"),

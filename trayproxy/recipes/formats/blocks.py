@@ -19,12 +19,13 @@ _BLOCK = re.compile(
 
 
 def _block(text: str) -> re.Match[str] | None:
-    blocks = list(_BLOCK.finditer(text, first_line(text)))
-    if len(blocks) > 1:
+    marks = text.count(BEGIN), text.count(END)
+    if max(marks) > 1:
         raise UnreadableTextError("it has more than one block of TrayProxy")
-    if text.count(BEGIN) != len(blocks) or text.count(END) != len(blocks):
+    block = _BLOCK.search(text, first_line(text))
+    if marks != ((1, 1) if block else (0, 0)):
         raise UnreadableTextError("the first or the last line of TrayProxy's block is missing")
-    return blocks[0] if blocks else None
+    return block
 
 
 def _read_block(text: str, _path: SettingPath) -> object:

@@ -5,7 +5,13 @@ import re
 from dataclasses import dataclass
 
 from trayproxy.recipes.formats.lines import content_end, insert_lines, line_end, splice
-from trayproxy.recipes.formats.setting import Editor, Setting, SettingPath, UnreadableTextError
+from trayproxy.recipes.formats.setting import (
+    Editor,
+    Setting,
+    SettingPath,
+    UnreadableTextError,
+    unreadable,
+)
 
 _HEADER = re.compile(r"[ \t]*\[(.+)\]")
 _OPTION = re.compile(r"[ \t]*([^\s=:](?:[^\n=:]*[^\s=:])?)[ \t]*[=:][ \t]*")
@@ -26,28 +32,26 @@ class _IniItem:
 
 
 def _parsed(text: str) -> configparser.RawConfigParser:
+    # Collecting the errors of a long text takes configparser minutes.
+    _items(text)
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(text)
+    except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
+        raise UnreadableTextError(f"line {error.lineno}: {_reason(error)}") from None
     except configparser.Error as error:
-        line = getattr(error, "lineno", None)
-        where = f"line {line}: " if isinstance(line, int) else ""
-        raise UnreadableTextError(f"{where}{_reason(error)}") from None
+        raise UnreadableTextError(str(error)) from None
     return parser
 
 
-def _reason(error: configparser.Error) -> str:
-    if isinstance(error, configparser.DuplicateSectionError):
-        return f"the section [{error.section}] exists twice"
+def _reason(error: configparser.DuplicateSectionError | configparser.DuplicateOptionError) -> str:
     if isinstance(error, configparser.DuplicateOptionError):
         return f"“{error.option}” is set twice in the section [{error.section}]"
-    if isinstance(error, configparser.MissingSectionHeaderError):
-        return "there is no section before it"
-    return "a line is neither a section nor a setting"
+    return f"the section [{error.section}] exists twice"
 
 
 def _items(text: str) -> list[_IniItem]:
-    """Return the items of a text that configparser accepts."""
+    """Return the items of a text."""
     items: list[_IniItem] = []
     section = ""
     indent = 0
@@ -76,8 +80,10 @@ def _item(text: str, offset: int, end: int, section: str) -> _IniItem:
     if header := _HEADER.match(text, offset, end):
         return _IniItem((header[1],), True, (end, end), end)
     option = _OPTION.match(text, offset, end)
+    if not section:
+        raise unreadable(text, offset, "there is no section before it")
     if option is None:
-        raise UnreadableTextError("a line is neither a section nor a setting")
+        raise unreadable(text, offset, "this is neither a section nor a setting")
     value_end = option.end() + len(text[option.end() : end].rstrip())
     return _IniItem((section, option[1].lower()), False, (option.end(), value_end), end)
 

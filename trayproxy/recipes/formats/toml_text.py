@@ -65,7 +65,10 @@ def _skip(text: str, offset: int) -> int:
 
 
 def _keys(written: str) -> SettingPath:
-    return tuple(next(iter(tomllib.loads(f"{part} = 0"))) for part in _PART.findall(written))
+    return tuple(
+        part if _BARE.fullmatch(part) else next(iter(tomllib.loads(f"{part} = 0")))
+        for part in _PART.findall(written)
+    )
 
 
 def _items(text: str) -> Iterator[_TomlItem]:

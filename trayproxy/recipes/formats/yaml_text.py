@@ -21,6 +21,7 @@ _KEY = re.compile(
     r"""(?P<key>"(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|[\w./$~<@+-][^\n:#"']*?)[ ]*:(?=[ \t\r\n]|$)"""
     r"[ \t]*"
 )
+_INDENT = re.compile(r"[ \t]*")
 _PLAIN = re.compile(r"[^\s#](?:[^\n#]|(?<=\S)#)*")
 _QUOTED = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'""", re.DOTALL)
 _END = re.compile(r"[ \t]*(?:(?<=[ \t])#[^\n]*?)?(?=\r?\n|$)")
@@ -85,7 +86,7 @@ def _entries(text: str, start: int, end: int) -> tuple[str, list[_Entry]]:
 
 def _content(text: str, offset: int) -> int | None:
     """Return the offset of the content of a line; None if it is blank or a comment."""
-    match = re.compile(r"[ \t]*").match(text, offset)
+    match = _INDENT.match(text, offset)
     content = match.end() if match else offset
     return None if text[content : content + 1] in ("", "\r", "\n", "#") else content
 
