@@ -98,6 +98,11 @@ class Paths:
         return self.runtime / "ipc.sock"
 
     @property
+    def quit_mark(self) -> Path:
+        """The file that is touched when the service is told to quit (`control.quit_mark`)."""
+        return self.runtime / "quit"
+
+    @property
     def lock(self) -> Path:
         """The file with the instance lock of the running service."""
         return self.runtime / "service.lock"

@@ -211,6 +211,24 @@ def test_a_failed_start_is_retried(
     assert service.starts == 2
 
 
+@pytest.mark.parametrize("moment", ["before the start", "while it starts", "later"])
+def test_a_service_that_was_told_to_quit_is_not_started_again(
+    service: FakeService, client: ServiceClient, qtbot: QtBot, moment: str
+) -> None:
+    """Another front end has told it to; no event has reached this one."""
+    service.is_running, service.can_start = moment == "later", False
+    has_quit = moment == "before the start"
+    supervisor = ServiceSupervisor(client, service.start, lambda: has_quit, parent=client)
+    with qtbot.waitSignal(supervisor.quit):
+        supervisor.ensure_running()
+        has_quit = True
+        if moment == "later":
+            service.crash()
+    assert service.starts == (1 if moment == "while it starts" else 0)
+    supervisor.ensure_running()
+    assert not client.is_open
+
+
 def test_a_stopped_supervisor_does_not_restart_the_service(
     service: FakeService, client: ServiceClient, qtbot: QtBot
 ) -> None:

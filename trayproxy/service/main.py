@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import Quitting
+from trayproxy.control.quit_mark import leave_quit_mark
 from trayproxy.control.server import Server
 from trayproxy.desk.credential_store import CredentialStore, NullCredentialStore
 from trayproxy.desk.desk import Desk
@@ -232,6 +233,7 @@ class Service:
         self._stop = asyncio.Event()
         self._store = SettingsStore(paths.config_file, paths.state / "last-good.toml")
         problem = load_settings(self._store)
+        self._quit_mark = paths.quit_mark
         self._front_ends = FrontEnds()
         self._publisher = StatusPublisher(
             loop, self._front_ends.send_status, self._front_ends.has_subscribers
@@ -343,7 +345,7 @@ class Service:
             own_requests.check,
             own_requests.verify_and_save,
             forget_connections=engine.forget_connections,
-            quit_now=self._stop.set,
+            quit_now=self._quit,
             no_prompt=self._options.no_prompt,
         )
 
@@ -439,6 +441,11 @@ class Service:
             signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._stop.set))
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _quit(self) -> None:
+        """Quit, because a front end asks for it."""
+        leave_quit_mark(self._quit_mark)
+        self._stop.set()
 
     def _reload(self) -> None:
         """Load the settings again (SIGHUP)."""

@@ -28,6 +28,7 @@ from trayproxy.control.messages import (
     ShowWindow,
     Status,
 )
+from trayproxy.control.quit_mark import has_quit_since
 from trayproxy.control.transport import ControlError
 from trayproxy.desktop.hardening import harden
 from trayproxy.desktop.process import start_service
@@ -77,6 +78,7 @@ class App(QObject):
         connect: Callable[[], Client],
         start_service: Callable[[], object],
         *,
+        has_quit: Callable[[], bool] = lambda: False,
         is_background: bool = False,
         channel: NotificationChannel | None = None,
         page_channel: NotificationChannel | None = None,
@@ -87,6 +89,7 @@ class App(QObject):
         Args:
             connect: See `ServiceClient`.
             start_service: See `ServiceSupervisor`.
+            has_quit: See `ServiceSupervisor`.
             is_background: True if the tray was started with the session and should open no window.
             channel: Shows notifications about sign-in; None: the channel of this desktop.
             page_channel: The same for notifications about a sign-in page, which are independent.
@@ -97,7 +100,7 @@ class App(QObject):
         self._has_read_system_proxy = False
         self.actions = ActionSignals(self)
         self.client = ServiceClient(connect, self)
-        self.supervisor = ServiceSupervisor(self.client, start_service, parent=self)
+        self.supervisor = ServiceSupervisor(self.client, start_service, has_quit, parent=self)
         self.notifier = Notifier(channel or self._make_channel(), parent=self)
         pages = Notifier(page_channel or self._make_channel(), parent=self)
         self.page_notices = SignInPageNotice(pages, self.actions, self)
@@ -305,9 +308,11 @@ def run(paths: Paths, start: Callable[[], object], *, is_background: bool = Fals
     application.setWindowIcon(app_icon())
     CycleCollector(application)
     interrupts = SignalNotifier()
+    since = time.time()
     app = App(
         ThreadedConnector(lambda: connect_to_service(paths)),
         start,
+        has_quit=lambda: has_quit_since(paths.quit_mark, since),
         is_background=is_background,
     )
     interrupts.received.connect(app.shutdown.handle_signal)

@@ -19,27 +19,32 @@ START_TIMEOUT_S = 10.0
 class ServiceSupervisor(QObject):
     """Keeps a `ServiceClient` connected from `ensure_running` until `stop` or `stop_starting`.
 
-    Its `start_service` function starts the service and returns, or raises `OSError`; its clock is
-    monotonic, in seconds.
+    Its `start_service` function starts the service and returns, or raises `OSError`. Its `has_quit`
+    function returns True if a service was told to quit since the tray was started; it need not have
+    been connected to that service. Its clock is monotonic, in seconds.
 
     Signals:
         restarted: The service is connected again after it had ended (TP-901).
         gave_up: Emitted after `stop_starting` if the connection attempt in progress has failed.
+        quit: The service was told to quit: no other is started.
     """
 
     restarted = Signal()
     gave_up = Signal()
+    quit = Signal()
 
     def __init__(
         self,
         client: ServiceClient,
         start_service: Callable[[], object],
+        has_quit: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._client = client
         self._start_service = start_service
+        self._has_quit = has_quit
         self._clock = clock
         self._policy = RestartPolicy()
         self._connected_at: float | None = None
@@ -69,6 +74,8 @@ class ServiceSupervisor(QObject):
             self._start_and_poll()
 
     def _start_and_poll(self) -> None:
+        if self._quits():
+            return
         self._is_restart = self._was_connected
         self._policy.record_start(self._clock())
         self._start_deadline = self._clock() + START_TIMEOUT_S
@@ -113,7 +120,9 @@ class ServiceSupervisor(QObject):
 
     @Slot()
     def _poll_service(self) -> None:
-        if self._client.is_opening or self._client.open() or self._clock() <= self._start_deadline:
+        if self._client.is_opening or self._client.open() or self._quits():
+            return
+        if self._clock() <= self._start_deadline:
             return
         if self._is_stopped:
             self._poll_timer.stop()
@@ -133,8 +142,16 @@ class ServiceSupervisor(QObject):
 
     @Slot()
     def _on_lost(self) -> None:
-        if not self._is_stopped:
+        if not self._is_stopped and not self._quits():
             self._schedule_restart()
+
+    def _quits(self) -> bool:
+        """Return True, and stop, if the service was told to quit."""
+        if self._is_stopped or not self._has_quit():
+            return False
+        self.stop()
+        self.quit.emit()
+        return True
 
     def _schedule_restart(self) -> None:
         self._poll_timer.stop()

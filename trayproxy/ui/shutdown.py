@@ -27,6 +27,7 @@ class Shutdown(QObject):
         client.opened.connect(self._on_opened)
         client.quitting.connect(self.exit)
         supervisor.gave_up.connect(self.exit)
+        supervisor.quit.connect(self.exit)
 
     @Slot()
     def quit(self) -> None:
