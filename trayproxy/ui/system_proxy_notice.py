@@ -1,6 +1,6 @@
 """The notifications about the system proxy (ux §4.2, N5 and N8)."""
 
-from PySide6.QtCore import QCoreApplication, QObject, QTimer, Slot
+from PySide6.QtCore import QCoreApplication, QObject
 
 from trayproxy.control.messages import (
     Status,
@@ -9,6 +9,7 @@ from trayproxy.control.messages import (
     UseSystemProxy,
 )
 from trayproxy.ui.action_signals import ActionSignals
+from trayproxy.ui.delayed_notice import SHOW_DELAY_MS, DelayedNotice
 from trayproxy.ui.notifications import Notification, Notifier
 from trayproxy.ui.text_sanitizer import clean, elide
 
@@ -17,15 +18,11 @@ translate = QCoreApplication.translate
 TAKE_BACK = "take-back"
 LEAVE = "leave"
 DETAILS = "details"
-SHOW_DELAY_MS = 5000
-"""Milliseconds of delay. There is no notification if TrayProxy is the system proxy again by then
-(ux §4.1, 4).
-"""
 VALUE_WIDTH = 60
 """Characters of an address that another program has set."""
 
 
-class SystemProxyNotice(QObject):
+class SystemProxyNotice(DelayedNotice):
     """Tells once that another program has changed the system proxy, or that it was restored."""
 
     def __init__(
@@ -35,44 +32,30 @@ class SystemProxyNotice(QObject):
         parent: QObject | None = None,
         delay_ms: int = SHOW_DELAY_MS,
     ) -> None:
-        super().__init__(parent)
-        self._notifier = notifier
-        self._actions = actions
+        super().__init__(notifier, actions, parent, delay_ms)
         self._system_proxy = SystemProxyStatus()
-        self._is_shown = False
-        self._delay_timer = QTimer(self, singleShot=True, interval=delay_ms)
-        self._delay_timer.timeout.connect(self._show_change)
-        notifier.chosen.connect(self._on_chosen)
 
     def update(self, status: Status | None) -> None:
         """Process a new status, None if the service has disconnected."""
         before = self._system_proxy
         self._system_proxy = status.system_proxy if status is not None else SystemProxyStatus()
         if self._system_proxy.was_repaired and not before.was_repaired:
-            self._notifier.notify(_repaired_notification())
-        is_changed = self._system_proxy.state is SystemProxyState.CHANGED
-        if not is_changed:
-            self._withdraw()
+            self.notifier.notify(_repaired_notification())
+        if self._system_proxy.state is not SystemProxyState.CHANGED:
+            self.withdraw()
         elif before.state is not SystemProxyState.CHANGED:
-            self._delay_timer.start()
+            self.show_later()
 
-    @Slot()
-    def _show_change(self) -> None:
-        self._is_shown = True
-        self._notifier.notify(_changed_notification(self._system_proxy.value))
+    def notification(self) -> Notification:
+        """Return the notification; see `DelayedNotice`."""
+        return _changed_notification(self._system_proxy.value)
 
-    def _withdraw(self) -> None:
-        self._delay_timer.stop()
-        if self._is_shown:
-            self._is_shown = False
-            self._notifier.withdraw()
-
-    @Slot(str, str)
-    def _on_chosen(self, action: str, token: str) -> None:
+    def choose(self, action: str) -> None:
+        """Take the system proxy back, leave it, or show the window; see `DelayedNotice`."""
         if action in (TAKE_BACK, LEAVE):
-            self._actions.use_system_proxy.emit(UseSystemProxy(action == TAKE_BACK))
+            self.actions.use_system_proxy.emit(UseSystemProxy(action == TAKE_BACK))
         elif action == DETAILS:
-            self._actions.show_window.emit()
+            self.actions.show_window.emit()
 
 
 def _changed_notification(value: str) -> Notification:
