@@ -1,6 +1,7 @@
 """Tests for trayproxy.cli.autostart."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ from trayproxy.desktop.autostart import factory
 from trayproxy.desktop.autostart.base import AutostartState, AutostartStatus
 from trayproxy.desktop.autostart.linux import FILE
 from trayproxy.desktop.installation import InstallationError, installed_program
+from trayproxy.desktop.system_proxy.base import ProxySetting, ProxyTargets
+from trayproxy.desktop.system_proxy.environment_d import EnvironmentTarget, environment_file
+from trayproxy.paths import Paths
+from trayproxy.service.system_proxy.files import files_of
+from trayproxy.service.system_proxy.operations import turn_on
 from trayproxy.system_settings.entries import TargetError
 
 
@@ -22,6 +28,12 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "system"))
     monkeypatch.delenv("XDG_CURRENT_DESKTOP", raising=False)
     return tmp_path / "autostart" / FILE
+
+
+@pytest.fixture
+def environment_target(file: Path) -> EnvironmentTarget:
+    """Return the file with the variables for the next session of this user."""
+    return EnvironmentTarget(environment_file(os.environ))
 
 
 class FakeAutostart:
@@ -164,3 +176,15 @@ def test_a_note_about_a_state_that_is_on_goes_to_standard_error(
 )
 def test_the_text_of_another_program(status: AutostartStatus, text: str) -> None:
     assert as_text(status).startswith(text)
+
+
+def test_off_removes_the_variables_for_the_next_session(
+    cli: Cli, file: Path, paths: Paths, environment_target: EnvironmentTarget
+) -> None:
+    assert cli("autostart", "on")[0] == 0
+    files, setting = files_of(paths), ProxySetting("127.0.0.1", 3128, "")
+    turn_on(files, ProxyTargets((environment_target,)), setting, None, lambda host, port: False)
+    assert environment_target.read()["text"]
+    assert cli("autostart", "off")[0] == 0
+    assert environment_target.read()["text"] is None
+    assert not paths.system_proxy_file.exists()

@@ -42,7 +42,7 @@ def target(monkeypatch: pytest.MonkeyPatch) -> FakeProxyTarget:
             raise TargetError("it is unknown")
         return target
 
-    monkeypatch.setattr(targets_factory, "proxy_targets", lambda: ProxyTargets((target,)))
+    monkeypatch.setattr(targets_factory, "proxy_targets", lambda starts: ProxyTargets((target,)))
     monkeypatch.setattr(repair_module, "find_target", find)
     return target
 

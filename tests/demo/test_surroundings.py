@@ -89,7 +89,7 @@ def test_the_private_settings_exclude_those_of_the_user(place: Home, tmp_path: P
     with dconf_session(place) as session:
         dump = session.dump()
         environ = {**session.environment, **private_store(desktop_folder(tmp_path))}
-        targets = linux.proxy_targets(environ)
+        targets = linux.proxy_targets(lambda: False, environ)
         with pytest.raises(TargetError, match=r"No (such schema|schemas installed)"):
             targets.optional[0].read()
         use_proxy(tmp_path, 1)

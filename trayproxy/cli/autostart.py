@@ -5,7 +5,7 @@ from dataclasses import asdict
 from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.desktop.autostart.base import Autostart, AutostartState, AutostartStatus
-from trayproxy.desktop.autostart.factory import autostart
+from trayproxy.desktop.autostart.factory import autostart, starts_at_log_in
 from trayproxy.domain.problem import Problem
 from trayproxy.paths import HOME_VARIABLE, Paths
 from trayproxy.system_settings.entries import TargetError
@@ -61,7 +61,33 @@ def _turn_off(paths: Paths, arguments: Arguments) -> None:
         status = entry.status()
     except TargetError as error:
         raise CommandError.from_problem(_not_changed(error)) from None
+    if not starts_at_log_in():
+        _restore_log_in_settings(paths)
     _print(status, arguments)
+
+
+def _restore_log_in_settings(paths: Paths) -> None:
+    """Restore the settings that programs read at log-in: TrayProxy will not run then.
+
+    Raises:
+        CommandError: They could not be restored.
+    """
+    if not paths.system_proxy_file.exists():
+        return
+    from trayproxy.desktop.system_proxy.base import READ_AT_LOG_IN
+    from trayproxy.desktop.system_proxy.repair import repair
+    from trayproxy.service.system_proxy.files import files_of
+    from trayproxy.service.system_proxy.problems import ERRORS, not_restored, problem_of
+
+    files = files_of(paths)
+    try:
+        restored = repair(
+            files.journal, files.lock, is_chosen=lambda name: name in READ_AT_LOG_IN
+        ).restored
+    except ERRORS as error:
+        raise CommandError.from_problem(problem_of(error, "")) from None
+    if restored.failures:
+        raise CommandError.from_problem(not_restored(restored.failures))
 
 
 def _show(paths: Paths, arguments: Arguments) -> None:

@@ -204,6 +204,7 @@ def _stop_using(paths: Paths) -> None:
 
 def _status_of_files(paths: Paths) -> SystemProxyStatus:
     """Return the state of the system proxy while no service runs."""
+    from trayproxy.desktop.autostart.factory import starts_at_log_in
     from trayproxy.desktop.system_proxy.factory import proxy_targets
     from trayproxy.service.system_proxy.files import files_of
     from trayproxy.service.system_proxy.operations import read_back, status_of
@@ -211,7 +212,7 @@ def _status_of_files(paths: Paths) -> SystemProxyStatus:
     from trayproxy.system_settings.entries import TargetError
 
     try:
-        return status_of(read_back(files_of(paths), proxy_targets()))
+        return status_of(read_back(files_of(paths), proxy_targets(starts_at_log_in)))
     except TargetError as error:
         return SystemProxyStatus(SystemProxyState.UNAVAILABLE, hints=(f"{error}",))
     except ERRORS as error:

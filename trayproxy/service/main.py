@@ -234,6 +234,7 @@ class Service:
         self._store = SettingsStore(paths.config_file, paths.state / "last-good.toml")
         problem = load_settings(self._store)
         self._quit_mark = paths.quit_mark
+        self._session_ends = False
         self._front_ends = FrontEnds()
         self._publisher = StatusPublisher(
             loop, self._front_ends.send_status, self._front_ends.has_subscribers
@@ -434,13 +435,18 @@ class Service:
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+            loop.add_signal_handler(signal.SIGTERM, self._end_with_session)
             loop.add_signal_handler(signal.SIGINT, self._stop.set)
         except NotImplementedError:
             # Windows: the handler runs in the main thread, between two iterations of the loop.
             signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._stop.set))
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _end_with_session(self) -> None:
+        """Quit, because the user logs out or the computer shuts down (SIGTERM)."""
+        self._session_ends = True
+        self._stop.set()
 
     def _quit(self) -> None:
         """Quit, because a front end asks for it."""
@@ -473,7 +479,7 @@ class Service:
         """Stop the parts in the order of their dependencies."""
         self._front_ends.broadcast(Quitting())
         # First, because a session that ends may kill this process soon.
-        await self._system_proxy.close()
+        await self._system_proxy.close(session_ends=self._session_ends)
         if self._company_ca is not None:
             self._company_ca.close()
         self._presence.close()

@@ -108,10 +108,14 @@ class SystemProxyAccess:
             return Failed(problem)
         return self._with_setting(switch.status)
 
-    async def close(self) -> None:
-        """Restore the system proxy, unless the settings say that it stays."""
+    async def close(self, *, session_ends: bool) -> None:
+        """Restore the system proxy, unless the settings say that it stays.
+
+        Args:
+            session_ends: True if the service ends with the user's session.
+        """
         if self._switch is not None:
-            await self._switch.close()
+            await self._switch.close(session_ends=session_ends)
 
     def _has_journal(self) -> bool:
         return os.path.exists(self._paths.system_proxy_file)

@@ -60,6 +60,7 @@ def restore(
     *,
     everything: bool = False,
     keeps_withheld: bool = False,
+    is_chosen: Callable[[str], bool] = lambda name: True,
 ) -> Restored:
     """Restore the original values, and remove from the journal what is restored.
 
@@ -72,6 +73,7 @@ def restore(
         everything: True to restore also what other programs have changed, because the user wants
             the settings from before TrayProxy.
         keeps_withheld: True to try no original values again that did not work before.
+        is_chosen: Returns False for the name of a target that is not to be restored now.
 
     Raises:
         JournalError: The journal cannot be read or written. Nothing was changed if it cannot be
@@ -82,7 +84,8 @@ def restore(
         return Restored()
     failures: list[Failure] = []
     plans: list[_Plan] = []
-    for record in reversed(journal.targets):
+    chosen = [record for record in journal.targets if is_chosen(record.target)]
+    for record in reversed(chosen):
         try:
             target = find_target(record.target)
             planned = restoration(
@@ -117,7 +120,8 @@ def restore(
         file.remove()
     else:
         # What remains may wait for a long time: no process is responsible for it.
-        after = after if failures else replace(after, pid=0)
+        is_set = failures or len(chosen) < len(journal.targets)
+        after = after if is_set else replace(after, pid=0)
         if after != file.load():
             file.save(after)
     return Restored(True, tuple(changed), left, tuple(failures), after.targets)

@@ -478,7 +478,8 @@ def test_all_targets_of_a_desktop_are_restored(
 ) -> None:
     session.load(COMPANY)
     dump = session.dump()
-    choices = linux.choose_targets({"XDG_CURRENT_DESKTOP": desktop}, lambda name: name)
+    environ = {"XDG_CURRENT_DESKTOP": desktop}
+    choices = linux.choose_targets(environ, lambda name: name, starts_at_log_in=True)
     turn_on(file, [find(choice.name) for choice in choices], setting)
     variables = Path(session.environment["XDG_CONFIG_HOME"], "environment.d/60-trayproxy.conf")
     assert variables.exists() is (desktop == "XFCE" and not setting.uses_pac)

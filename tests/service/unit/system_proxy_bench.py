@@ -47,8 +47,8 @@ class FakeWatchdog:
         self._runs = True
 
     def stop(self, *, keep: bool = False) -> None:
-        self._runs = False
-        self.kept = keep
+        if self._runs:
+            self._runs, self.kept = False, keep
 
 
 class FakeWatch:
@@ -124,8 +124,10 @@ class Bench:
 
 
 def use(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = (*bench.targets.required, *bench.targets.optional)
+
     def find(name: str) -> FakeProxyTarget:
-        for target in (*bench.targets.required, *bench.targets.optional):
+        for target in known:
             if target.name == name:
                 assert isinstance(target, FakeProxyTarget)
                 return target

@@ -2,11 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.service.unit.system_proxy_bench import ADDRESS, OURS, USED, Bench, play, started
+from tests.service.unit.system_proxy_bench import ADDRESS, OURS, USED, Bench, play, started, use
+from tests.system_settings.fake_proxy_target import FakeProxyTarget
 from trayproxy.control.messages import SystemProxyState
+from trayproxy.desktop.system_proxy.base import ProxyTargets
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
 
 
@@ -142,3 +145,57 @@ def test_after_a_crash_the_original_values_are_known_still(bench: Bench) -> None
     play(scene)
     assert bench.target.values["mode"] == "none"
     assert bench.target.values["host"] is None
+
+
+@pytest.fixture
+def log_in_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Return a bench with a second target, which programs read only when the user logs in."""
+    target, at_log_in = FakeProxyTarget(mode="none"), FakeProxyTarget("environment.d", mode="none")
+    bench = Bench(tmp_path, target, at_log_in)
+    use(bench, monkeypatch)
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("session_ends", "starts_at_log_in", "mode"),
+    [(True, True, "manual"), (True, False, "none"), (False, True, "none")],
+)
+def test_what_programs_read_at_log_in_stays_only_for_the_next_session(
+    log_in_bench: Bench, session_ends: bool, starts_at_log_in: bool, mode: str
+) -> None:
+    bench = log_in_bench
+    [at_log_in] = bench.targets.optional
+    assert isinstance(at_log_in, FakeProxyTarget)
+
+    async def scene() -> None:
+        switch = await started(bench)
+        if not starts_at_log_in:
+            bench.targets = ProxyTargets((bench.target,))
+        await switch.close(session_ends=session_ends)
+
+    play(scene)
+    assert bench.target.values["mode"] == "none"
+    assert at_log_in.values["mode"] == mode
+    assert bench.watchdog.kept is (mode == "manual")
+    assert bench.files.journal.path.exists() is (mode == "manual")
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_the_next_session_goes_on_with_it(log_in_bench: Bench, is_used: bool) -> None:
+    bench = log_in_bench
+    [at_log_in] = bench.targets.optional
+    assert isinstance(at_log_in, FakeProxyTarget)
+
+    async def scene() -> None:
+        switch = await started(bench)
+        await switch.close(session_ends=True)
+        switch = await started(bench, replace(USED, use=is_used))
+        state = SystemProxyState.ON if is_used else SystemProxyState.OFF
+        assert bench.published[-1].state is state
+        assert at_log_in.values["mode"] == ("manual" if is_used else "none")
+        assert bench.ours == OURS if is_used else bench.target.values["mode"] == "none"
+        await switch.close()
+
+    play(scene)
+    assert (bench.target.values["mode"], at_log_in.values["mode"]) == ("none", "none")
+    assert not bench.files.journal.path.exists()

@@ -3,9 +3,10 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from trayproxy.desktop.autostart.base import Autostart, StartCommand
+from trayproxy.desktop.autostart.base import Autostart, AutostartState, StartCommand
 from trayproxy.desktop.commands import command_runner
 from trayproxy.desktop.installation import InstallationError, installed_program
 from trayproxy.paths import HOME_VARIABLE
@@ -44,6 +45,18 @@ def autostart(*, is_headless: bool = False, environ: Mapping[str, str] = os.envi
 
         return xdg_autostart(command, environ)
     raise TargetError(f"TrayProxy does not know how {sys.platform} starts programs")
+
+
+def starts_at_log_in(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return True if the system starts this TrayProxy, with or without a tray, when the user logs
+    in.
+    """
+    for is_headless in (False, True):
+        with suppress(TargetError):
+            entry = autostart(is_headless=is_headless, environ=environ)
+            if entry.status().state is AutostartState.ON:
+                return True
+    return False
 
 
 def _command(is_headless: bool, environ: Mapping[str, str]) -> StartCommand:

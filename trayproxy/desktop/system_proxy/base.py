@@ -15,6 +15,15 @@ LOOPBACK_EXCEPTIONS = ("localhost", "127.0.0.0/8", "::1")
 """Hosts that no program should reach through a proxy, whatever the rules of the profile."""
 
 
+READ_AT_LOG_IN = frozenset({"environment.d"})
+"""The names of the targets that programs read only when the user logs in.
+
+They are in use only while TrayProxy starts at log-in (autostart): without TrayProxy, programs of
+the new session would connect to an address at which nothing listens. When the session ends, they
+stay for the next one.
+"""
+
+
 class BypassKind(StrEnum):
     """What a bypass rule matches."""
 

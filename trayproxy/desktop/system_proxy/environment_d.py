@@ -44,10 +44,10 @@ class EnvironmentTarget:
     name = "environment.d"
     title = "Environment variables"
     hint = (
-        "Programs notice a change of the environment variables only after the next log-in, also "
-        "when the system proxy is turned off; the file must still be there then "
-        "(restore_on_quit = false). If the log-in screen is LightDM or SDDM, only programs started "
-        "by systemd have the variables."
+        "Programs that read environment variables use TrayProxy after the next log-in, when "
+        "TrayProxy starts as well, because autostart is on. If you turn the system proxy or "
+        "autostart off or quit TrayProxy, the variables are gone after the next log-in. If the "
+        "log-in screen is LightDM or SDDM, only programs started by systemd have the variables."
     )
     is_managed = False
     units: Sequence[Unit] = (Unit("file", (KEY,)),)

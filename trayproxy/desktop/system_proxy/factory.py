@@ -1,19 +1,23 @@
 """Choose the targets of the system proxy for this operating system and desktop."""
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 from trayproxy.desktop.system_proxy.base import ProxyTarget, ProxyTargets
 from trayproxy.system_settings.entries import TargetError
 
 
-def proxy_targets() -> ProxyTargets:
+def proxy_targets(starts_at_log_in: Callable[[], bool]) -> ProxyTargets:
     """Return the targets of this desktop.
+
+    Args:
+        starts_at_log_in: Returns True if TrayProxy starts when the user logs in.
 
     Raises:
         TargetError: The system has no system proxy that TrayProxy can set.
     """
-    targets: ProxyTargets = _system_module().proxy_targets()
+    targets: ProxyTargets = _system_module().proxy_targets(starts_at_log_in)
     return targets
 
 

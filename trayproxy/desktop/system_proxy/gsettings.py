@@ -125,11 +125,15 @@ class GSettingsTarget:
 
     name = "gsettings"
     title = "GNOME"
-    hint = ""
     units: Sequence[Unit] = UNITS
 
     def __init__(
-        self, run: Run, gsettings: str | None, dconf: str | None, database: str = ""
+        self,
+        run: Run,
+        gsettings: str | None,
+        dconf: str | None,
+        database: str = "",
+        hint: str = "",
     ) -> None:
         """Set the commands.
 
@@ -138,7 +142,9 @@ class GSettingsTarget:
             gsettings: The path of gsettings; None if it is not installed.
             dconf: The path of dconf; None if it is not installed.
             database: The source of the user's values, from `user_database`.
+            hint: See `ProxyTarget`.
         """
+        self.hint = hint
         self._run = run
         self._gsettings = gsettings
         self._dconf = dconf

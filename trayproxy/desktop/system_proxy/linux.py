@@ -1,7 +1,7 @@
 """The targets of the system proxy on Linux, by desktop."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -83,7 +83,16 @@ def desktop_of(environ: Mapping[str, str]) -> DesktopFamily:
     return DesktopFamily.OTHER
 
 
-def choose_targets(environ: Mapping[str, str], which: Which) -> tuple[TargetChoice, ...]:
+_NEEDS_AUTOSTART = (
+    "Programs of this desktop that read environment variables do not use TrayProxy. They read them "
+    "when you log in, and TrayProxy must start then as well: run “trayproxy autostart on”, then "
+    "“trayproxy system-proxy on”, and log in again."
+)
+
+
+def choose_targets(
+    environ: Mapping[str, str], which: Which, *, starts_at_log_in: bool
+) -> tuple[TargetChoice, ...]:
     """Return the targets of the desktop, in the order in which they are changed.
 
     On every desktop, Firefox and GTK programs read the settings of GNOME. Only programs on GNOME
@@ -92,6 +101,7 @@ def choose_targets(environ: Mapping[str, str], which: Which) -> tuple[TargetChoi
     Args:
         environ: The environment of the session.
         which: Finds a command.
+        starts_at_log_in: True if TrayProxy starts when the user logs in.
     """
     gsettings = TargetChoice(GSettingsTarget.name, is_required=False)
     optional = (gsettings,) if find_gsettings(which) else ()
@@ -100,28 +110,47 @@ def choose_targets(environ: Mapping[str, str], which: Which) -> tuple[TargetChoi
             return (TargetChoice(GSettingsTarget.name),)
         case DesktopFamily.KDE:
             return (TargetChoice(KdeTarget.name), *optional)
-        case DesktopFamily.OTHER:
+        case DesktopFamily.OTHER if starts_at_log_in:
             return (*optional, TargetChoice(EnvironmentTarget.name))
+        case DesktopFamily.OTHER:
+            return (TargetChoice(GSettingsTarget.name),) if optional else ()
 
 
-def proxy_targets(environ: Mapping[str, str] = os.environ) -> ProxyTargets:
-    """Return the targets of the desktop of a session."""
+def proxy_targets(
+    starts_at_log_in: Callable[[], bool], environ: Mapping[str, str] = os.environ
+) -> ProxyTargets:
+    """Return the targets of the desktop of a session.
+
+    Args:
+        starts_at_log_in: Returns True if TrayProxy starts when the user logs in.
+        environ: The environment of this process.
+
+    Raises:
+        TargetError: The programs of the desktop read the system proxy only when the user logs in,
+            and TrayProxy does not start then.
+    """
     session = session_environment(environ, runtime_folder())
-    choices = choose_targets(session, command_finder(session))
+    is_other = desktop_of(session) is DesktopFamily.OTHER
+    needs_autostart = is_other and not starts_at_log_in()
+    choices = choose_targets(session, command_finder(session), starts_at_log_in=not needs_autostart)
+    if not choices:
+        raise TargetError(_NEEDS_AUTOSTART)
+    hint = _NEEDS_AUTOSTART if needs_autostart else ""
     required = (choice.name for choice in choices if choice.is_required)
     optional = (choice.name for choice in choices if not choice.is_required)
     return ProxyTargets(
-        tuple(find_target(name, environ) for name in required),
-        tuple(find_target(name, environ) for name in optional),
+        tuple(find_target(name, environ, hint) for name in required),
+        tuple(find_target(name, environ, hint) for name in optional),
     )
 
 
-def find_target(name: str, environ: Mapping[str, str] = os.environ) -> ProxyTarget:
+def find_target(name: str, environ: Mapping[str, str] = os.environ, hint: str = "") -> ProxyTarget:
     """Return the target with a name from `choose_targets` or from the journal.
 
     Args:
         name: The name.
         environ: The environment of this process.
+        hint: What users must know about the settings of GNOME on this desktop.
 
     Raises:
         TargetError: Linux has no target of this name.
@@ -131,7 +160,7 @@ def find_target(name: str, environ: Mapping[str, str] = os.environ) -> ProxyTarg
     match name:
         case GSettingsTarget.name:
             database = user_database(session, _text)
-            return GSettingsTarget(run, find_gsettings(which), which("dconf"), database)
+            return GSettingsTarget(run, find_gsettings(which), which("dconf"), database, hint)
         case KdeTarget.name:
             folders = session.get("XDG_CONFIG_DIRS") or "/etc/xdg"
             site_files = [Path(folder, KdeTarget.name) for folder in folders.split(":") if folder]

@@ -212,8 +212,11 @@ class MacTarget:
         return isinstance(right, Mapping) and right.get("shared") is False
 
 
-def proxy_targets() -> ProxyTargets:
+def proxy_targets(starts_at_log_in: object) -> ProxyTargets:
     """Return the targets of macOS.
+
+    Args:
+        starts_at_log_in: Not used: no target is read only at log-in.
 
     Raises:
         TargetError: The network services cannot be listed.

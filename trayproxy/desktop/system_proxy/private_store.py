@@ -44,7 +44,7 @@ def own_targets() -> Sequence[ProxyTarget]:
     if HAS_PRIVATE_STORE:
         return [find_target(name) for name in ("gsettings", "kioslaverc", "environment.d")]
     try:
-        targets = proxy_targets()
+        targets = proxy_targets(lambda: False)
     except TargetError:
         return ()
     return (*targets.required, *targets.optional)

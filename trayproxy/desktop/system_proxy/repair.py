@@ -56,6 +56,7 @@ def repair(
     *,
     everything: bool = False,
     is_wanted: Callable[[Journal], bool] = lambda journal: True,
+    is_chosen: Callable[[str], bool] = lambda name: True,
     timeout_s: float = LOCK_TIMEOUT_S,
 ) -> Repair:
     """Restore the settings of the journal; set a damaged journal aside.
@@ -66,6 +67,7 @@ def repair(
         rest: What becomes of original values that cannot be restored.
         everything: True to restore also what other programs have changed.
         is_wanted: Returns False for a journal of which nothing is to be restored.
+        is_chosen: Returns False for the name of a target that is not to be restored now.
         timeout_s: The time to wait for another process that changes the settings, in seconds.
 
     Raises:
@@ -85,6 +87,7 @@ def repair(
                 everything=everything,
                 # Any program may listen there by now.
                 keeps_withheld=rest is Rest.KEEP and not journal.pid,
+                is_chosen=is_chosen,
             )
         except DamagedJournalError:
             return Repair(Restored(), file.set_aside())

@@ -214,8 +214,11 @@ class WindowsTarget:
         }
 
 
-def proxy_targets() -> ProxyTargets:
+def proxy_targets(starts_at_log_in: object) -> ProxyTargets:
     """Return the targets of Windows.
+
+    Args:
+        starts_at_log_in: Not used: no target is read only at log-in.
 
     Raises:
         TargetError: The libraries cannot be loaded.

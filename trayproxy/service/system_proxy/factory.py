@@ -2,8 +2,10 @@
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 from trayproxy.control.messages import SystemProxyStatus
+from trayproxy.desktop.autostart.factory import starts_at_log_in
 from trayproxy.desktop.system_proxy.dead_proxy import is_dead
 from trayproxy.desktop.system_proxy.factory import proxy_targets
 from trayproxy.desktop.system_proxy_change.factory import watch_system_proxy
@@ -36,7 +38,7 @@ def make_switch(
     """
     tools = SystemProxyTools(
         files_of(paths),
-        proxy_targets,
+        partial(proxy_targets, starts_at_log_in),
         WatchdogProcess(paths),
         watch_system_proxy,
         is_dead,

@@ -11,7 +11,12 @@ from typing import Protocol
 from msgspec import structs
 
 from trayproxy.control.messages import LeftoverChoice, SystemProxyState, SystemProxyStatus
-from trayproxy.desktop.system_proxy.base import ProxySetting, ProxyTargets, endpoint
+from trayproxy.desktop.system_proxy.base import (
+    READ_AT_LOG_IN,
+    ProxySetting,
+    ProxyTargets,
+    endpoint,
+)
 from trayproxy.desktop.system_proxy.repair import Repair, Rest, repair
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
@@ -236,16 +241,22 @@ class SystemProxySwitch:
             self._settings = settings
             self._schedule(self._apply_or_take_back())
 
-    async def close(self) -> None:
-        """Restore the system proxy, unless it is to stay, and end the watchdog."""
+    async def close(self, *, session_ends: bool = False) -> None:
+        """Restore the system proxy, unless it is to stay, and end the watchdog.
+
+        Args:
+            session_ends: True if the service ends with the user's session. What programs read at
+                the next log-in stays then, if TrayProxy starts at log-in as well.
+        """
         # A change that has begun is not cancelled: its thread would go on, and could set the system
         # proxy after it was restored here. Changes that wait for the lock do nothing any more.
         self._is_closing = True
         keep = self._settings.use and not self._settings.restore_on_quit
+        stays = READ_AT_LOG_IN if session_ends and self._settings.use else frozenset()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S), self._lock:
                 if not keep:
-                    await self._take_back()
+                    await self._take_back(stays=stays)
         # If the restoration takes longer, the watchdog waits for it, and completes it if necessary.
         await asyncio.to_thread(partial(self._tools.watchdog.stop, keep=keep))
         for task in tuple(self._tasks):
@@ -321,7 +332,12 @@ class SystemProxySwitch:
                 tools.watchdog.stop()
 
     async def _take_back(
-        self, rest: Rest = Rest.KEEP, *, everything: bool = False, is_repair: bool = False
+        self,
+        rest: Rest = Rest.KEEP,
+        *,
+        everything: bool = False,
+        is_repair: bool = False,
+        stays: frozenset[str] = frozenset(),
     ) -> Problem | None:
         """Restore the system proxy; return why that failed, None if it did not.
 
@@ -329,9 +345,10 @@ class SystemProxySwitch:
             rest: What becomes of settings that cannot be restored.
             everything: True to restore also what other programs have changed.
             is_repair: True if an earlier run of the service has left the settings.
+            stays: The names of the targets that are not restored, as far as they are in use now.
         """
         try:
-            result = await asyncio.to_thread(self._restore, rest, everything)
+            result = await asyncio.to_thread(self._restore, rest, everything, stays)
         except ERRORS as error:
             failure = problem_of(error, "")
             await self._refresh()
@@ -355,19 +372,30 @@ class SystemProxySwitch:
             await self._refresh(status)
         return problem
 
-    def _restore(self, rest: Rest, everything: bool) -> Repair:
+    def _restore(self, rest: Rest, everything: bool, stays: frozenset[str]) -> Repair:
         """Restore the system proxy, in a thread."""
         files = self._tools.files
+        if stays:
+            # Whether TrayProxy starts at log-in may have changed since the system proxy was set.
+            stays &= self._target_names()
         result = repair(
             files.journal,
             files.lock,
             rest,
             everything=everything,
             is_wanted=lambda journal: not files.is_of_another(journal),
+            is_chosen=lambda name: name not in stays,
         )
         if not result.restored.failures:
-            self._tools.watchdog.stop()
+            self._tools.watchdog.stop(keep=bool(stays))
         return result
+
+    def _target_names(self) -> frozenset[str]:
+        try:
+            targets = self._tools.find_targets()
+        except TargetError:
+            return frozenset()
+        return frozenset(target.name for target in (*targets.required, *targets.optional))
 
     async def _refresh(self, status: SystemProxyStatus | None = None) -> None:
         """Read the system proxy, and publish its state.

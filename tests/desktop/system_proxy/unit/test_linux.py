@@ -12,6 +12,7 @@ from trayproxy.desktop.system_proxy.linux import (
     choose_targets,
     desktop_of,
     find_target,
+    proxy_targets,
 )
 from trayproxy.desktop.system_proxy.linux_commands import session_environment
 from trayproxy.system_settings.entries import TargetError
@@ -69,8 +70,22 @@ def test_targets_of_desktops(
     desktop: str, with_gsettings: tuple[TargetChoice, ...], without: tuple[TargetChoice, ...]
 ) -> None:
     environ = {"XDG_CURRENT_DESKTOP": desktop}
-    assert choose_targets(environ, GSETTINGS.get) == with_gsettings
-    assert choose_targets(environ, lambda name: None) == without
+    assert choose_targets(environ, GSETTINGS.get, starts_at_log_in=True) == with_gsettings
+    assert choose_targets(environ, lambda name: None, starts_at_log_in=True) == without
+
+
+def test_without_autostart_no_variables_are_set_for_the_next_log_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Programs of the next session would connect to an address at which nothing listens."""
+    environ = {"XDG_CURRENT_DESKTOP": "XFCE", "HOME": "/h", "PATH": ""}
+    found = choose_targets(environ, GSETTINGS.get, starts_at_log_in=False)
+    assert found == (TargetChoice("gsettings"),)
+    monkeypatch.setattr("trayproxy.desktop.system_proxy.linux.find_gsettings", lambda which: None)
+    with pytest.raises(TargetError, match="trayproxy autostart on"):
+        proxy_targets(lambda: False, environ)
+    [target] = proxy_targets(lambda: True, environ).required
+    assert (target.name, "autostart is on" in target.hint) == ("environment.d", True)
 
 
 @pytest.mark.parametrize(
