@@ -18,6 +18,7 @@ from tests.support.processes import RunPython
 from trayproxy import __version__
 from trayproxy.cli.main import make_parser
 from trayproxy.control.messages import UpstreamState
+from trayproxy.desktop.company_ca import note_upstream
 from trayproxy.domain.signin import SignInState
 from trayproxy.paths import PathError, Paths
 
@@ -246,12 +247,14 @@ def test_debug_info_contains_versions_and_no_names(
     ],
 )
 def test_debug_info_contains_the_state_and_no_names(
-    cli: Cli, service: FakeServiceHandler, changes: dict[str, Any], state: str
+    cli: Cli, paths: Paths, service: FakeServiceHandler, changes: dict[str, Any], state: str
 ) -> None:
     service.status = replace(service.status, **changes)
+    note_upstream(paths, "http://proxy.example:8080", "Office CA")
     code, out, err = cli("--debug-info")
     assert (code, err) == (0, "")
     assert f"State:               {state}\n" in out
+    assert "TLS inspection:      seen; " in out
     assert not any(name in out for name in ("Office", "proxy.example", "jdoe"))
 
 

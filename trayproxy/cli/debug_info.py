@@ -10,6 +10,7 @@ from trayproxy import __version__
 from trayproxy.cli.output import CommandError, print_line, printable_line
 from trayproxy.cli.service_client import connect_if_running, fetch_status
 from trayproxy.cli.status import keyring_text, state
+from trayproxy.desktop.company_ca import inspecting_upstreams
 from trayproxy.paths import Paths
 from trayproxy.recipes.journal import RecipeJournals
 
@@ -24,6 +25,8 @@ _PACKAGES = (
     "psutil",
     "platformdirs",
     "tomlkit",
+    "truststore",
+    "certifi",
 )
 _DESKTOP_VARIABLES = (
     "XDG_CURRENT_DESKTOP",
@@ -55,6 +58,8 @@ def debug_lines(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str,
             yield name, _without_home(printable_line(value))
     yield "Settings", _without_home(str(paths.config_file))
     yield "Log", _without_home(str(paths.log_file))
+    if inspecting_upstreams(paths):
+        yield "TLS inspection", f"seen; certificates in {_without_home(str(paths.ca_file))}"
     if applied := RecipeJournals(paths.recipes_folder).tools():
         yield "Recipes", printable_line(", ".join(applied))
     yield from _service_lines(paths)
