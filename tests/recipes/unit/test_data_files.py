@@ -657,3 +657,64 @@ Acquire::https::Proxy "http://127.0.0.1:3128";
 def test_each_recipe_with_a_file_is_tested() -> None:
     with_files = {tool for tool in tools() if load(tool).files}
     assert with_files - OTHERS == {case.recipe for case in FILES} | {"apt"}
+
+
+LINUX, MACOS, WINDOWS = SystemName.LINUX, SystemName.MACOS, SystemName.WINDOWS
+WINDOWS_FOLDERS = {
+    "APPDATA": "C:/Users/jdoe/AppData/Roaming",
+    "LOCALAPPDATA": "C:/Users/jdoe/AppData/Local",
+}
+PREFERENCES = "Library/Application Support"
+
+
+@pytest.mark.parametrize(
+    ("tool", "system", "environ", "existing", "path"),
+    [
+        ("pip", LINUX, {}, (), "~/.config/pip/pip.conf"),
+        ("pip", LINUX, {"XDG_CONFIG_HOME": "/c"}, (), "/c/pip/pip.conf"),
+        ("pip", LINUX, {}, ("~/.pip/pip.conf",), "~/.pip/pip.conf"),
+        ("pip", LINUX, {"PIP_CONFIG_FILE": "/p.conf"}, (), "/p.conf"),
+        ("pip", MACOS, {}, (), f"~/{PREFERENCES}/pip/pip.conf"),
+        ("pip", MACOS, {}, ("~/.config/pip/pip.conf",), "~/.config/pip/pip.conf"),
+        ("pip", WINDOWS, {}, (), "~/AppData/Roaming/pip/pip.ini"),
+        ("uv", MACOS, {}, (), "~/.config/uv/uv.toml"),
+        ("uv", WINDOWS, {}, (), "~/AppData/Roaming/uv/uv.toml"),
+        ("uv", LINUX, {"UV_CONFIG_FILE": "/uv.toml"}, (), "/uv.toml"),
+        ("pnpm", MACOS, {}, (), "~/Library/Preferences/pnpm/config.yaml"),
+        ("pnpm", WINDOWS, {}, (), "~/AppData/Local/pnpm/config/config.yaml"),
+        ("conda", LINUX, {"CONDARC": "/condarc"}, (), "/condarc"),
+        ("cargo", LINUX, {}, (), "~/.cargo/config.toml"),
+        ("cargo", LINUX, {}, ("~/.cargo/config", "~/.cargo/config.toml"), "~/.cargo/config"),
+        ("cargo", WINDOWS, {"CARGO_HOME": "D:/cargo"}, (), "D:/cargo/config.toml"),
+        ("gradle", LINUX, {"GRADLE_USER_HOME": "/g"}, (), "/g/gradle.properties"),
+        ("podman", LINUX, {"CONTAINERS_CONF": "/c.conf"}, (), "/c.conf"),
+        ("wget", MACOS, {"WGETRC": "/w"}, (), "/w"),
+        ("dotnet", LINUX, {}, (), None),
+        ("dotnet", MACOS, {}, ("~/.nuget/NuGet/NuGet.Config",), "~/.nuget/NuGet/NuGet.Config"),
+        ("vscode", LINUX, {}, (), "~/.config/Code/User/settings.json"),
+        ("vscode", MACOS, {}, (), f"~/{PREFERENCES}/Code/User/settings.json"),
+        ("vscode", WINDOWS, {}, (), "~/AppData/Roaming/Code/User/settings.json"),
+        ("vscode", LINUX, {"VSCODE_PORTABLE": "/v"}, (), "/v/user-data/User/settings.json"),
+        ("claude-code", WINDOWS, {}, (), "~/.claude/settings.json"),
+        ("claude-code", LINUX, {"CLAUDE_CONFIG_DIR": "/c"}, (), "/c/settings.json"),
+        ("copilot", LINUX, {"COPILOT_HOME": "/c"}, (), "/c/settings.json"),
+        ("gemini", LINUX, {}, (), "~/.gemini/.env"),
+        ("gemini", LINUX, {}, ("~/.env",), "~/.env"),
+        ("wsl", WINDOWS, {}, (), "~/.wslconfig"),
+        ("wsl", LINUX, {}, (), None),
+        ("docker-daemon", LINUX, {}, (), "/etc/docker/daemon.json"),
+    ],
+)
+def test_the_file_is_the_file_that_the_program_reads(
+    tool: str,
+    system: SystemName,
+    environ: dict[str, str],
+    existing: tuple[str, ...],
+    path: str | None,
+) -> None:
+    home = {LINUX: "/home/jdoe", MACOS: "/Users/jdoe", WINDOWS: "C:/Users/jdoe"}[system]
+    folders = WINDOWS_FOLDERS if system is WINDOWS else {}
+    there = {name.replace("~", home) for name in existing}
+    here = Computer(system, {**folders, **environ}, home, lambda name: name in there)
+    found = [target.path.replace("\\", "/") for target in targets(load(tool), here, SURROUNDINGS)]
+    assert found[:1] == ([path.replace("~", home)] if path else [])
