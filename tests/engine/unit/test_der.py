@@ -4,6 +4,8 @@ import ssl
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trayproxy.desktop.public_authorities import public_authorities
 from trayproxy.desktop.trust_store.base import from_pem, to_pem
@@ -43,3 +45,12 @@ def test_octets_that_are_not_a_certificate_have_no_issuer(octets: bytes) -> None
 def test_a_truncated_certificate_has_no_issuer(public: str) -> None:
     der = next(from_pem(public))
     assert {issuer(der[:length]) for length in range(len(der))} == {""}
+
+
+@given(st.data())
+def test_a_damaged_certificate_gives_a_text(public: str, data: st.DataObject) -> None:
+    der = bytearray(next(from_pem(public)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        # The name of the issuer is near the start.
+        der[data.draw(st.integers(0, 200))] = data.draw(st.integers(0, 255))
+    assert isinstance(issuer(bytes(der)), str)

@@ -28,7 +28,7 @@ _MAX_SIZE = 16 << 20
 
 
 class LinuxAuthorities:
-    """The authorities in the first bundle that exists."""
+    """The authorities in the first bundle that exists, and those that the user has added."""
 
     def __init__(
         self, environ: Mapping[str, str], own_file: Path, bundles: Sequence[str] = BUNDLES
@@ -36,8 +36,9 @@ class LinuxAuthorities:
         """Create the reader.
 
         Args:
-            environ: The environment, in which the user may name another bundle (OpenSSL,
-                SSL_CTX_set_default_verify_paths(3)).
+            environ: The environment, in which the user may name a bundle (OpenSSL,
+                SSL_CTX_set_default_verify_paths(3)). It may contain the authority of the company
+                only, and other terminals may name another, so it does not replace the system's.
             own_file: A file that TrayProxy itself has written, and may have named there.
             bundles: The places of bundles, in order of preference.
         """
@@ -47,20 +48,23 @@ class LinuxAuthorities:
 
     def certificates(self) -> Sequence[bytes]:
         """See `SystemAuthorities`."""
-        for path in self._places():
-            try:
-                text = read_file(Path(path), _MAX_SIZE).decode("ascii", "ignore")
-            except OSError:
-                continue
-            if found := tuple(dict.fromkeys(from_pem(text))):
-                return found
-        raise TargetError("this system has no file with its certificate authorities")
+        chosen = _read(self._chosen) if self._chosen else ()
+        of_system = next(filter(None, map(_read, self._places())), ())
+        if not (chosen or of_system):
+            raise TargetError("this system has no file with its certificate authorities")
+        return tuple(dict.fromkeys((*of_system, *chosen)))
 
     def _places(self) -> Iterator[str]:
-        if self._chosen:
-            yield self._chosen
         yield from self._bundles
         # Not at the top: it loads OpenSSL, and is needed only on rare systems.
         import ssl
 
         yield ssl.get_default_verify_paths().openssl_cafile
+
+
+def _read(path: str) -> tuple[bytes, ...]:
+    """Return the certificates of a bundle; none if it cannot be read."""
+    try:
+        return tuple(from_pem(read_file(Path(path), _MAX_SIZE).decode("ascii", "ignore")))
+    except OSError:
+        return ()

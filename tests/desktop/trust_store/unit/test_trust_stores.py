@@ -54,13 +54,14 @@ def test_linux_reads_the_first_bundle_with_certificates(tmp_path: Path, bundle: 
     assert found == (PUBLIC, COMPANY)
 
 
-def test_linux_prefers_the_bundle_of_the_user_but_not_our_own_file(
+def test_linux_adds_the_bundle_of_the_user_but_not_our_own_file(
     tmp_path: Path, bundle: Path
 ) -> None:
     own = tmp_path / "own.pem"
-    own.write_text(to_pem([OTHER]))
-    assert linux([bundle], str(own)).certificates() == (OTHER,)
+    own.write_text(to_pem([OTHER, PUBLIC]))
+    assert linux([bundle], str(own)).certificates() == (PUBLIC, COMPANY, OTHER)
     assert linux([bundle], str(own), own).certificates() == (PUBLIC, COMPANY)
+    assert linux([bundle], str(tmp_path / "missing")).certificates() == (PUBLIC, COMPANY)
 
 
 # --- Windows -------------------------------------------------------------------------------------
