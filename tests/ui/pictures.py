@@ -1,7 +1,7 @@
 """Saves pictures of every window, light and dark, to a folder. Run this on an X server."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,14 @@ from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.quit_question import quit_box
+from trayproxy.ui.recipe_commands import (
+    OnReply,
+    RecipeCommands,
+    RecipeFile,
+    RecipeReply,
+    RecipeView,
+)
+from trayproxy.ui.recipes_window import RecipesWindow
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 HOSTILE = structs.replace(
@@ -141,6 +149,35 @@ def _leftover_question() -> QWidget:
     return box
 
 
+GIT = RecipeView(
+    "git",
+    "Git",
+    ("/home/jdoe/.gitconfig",),
+    "applied",
+    set=("git config --global http.proxy http://127.0.0.1:3128",),
+    undo=("git config --global --unset http.proxy",),
+    files=(RecipeFile("/home/jdoe/.gitconfig", "[http]\n\tproxy = http://127.0.0.1:3128\n"),),
+    notes=("A proxy that a repository sets in its own configuration has precedence.",),
+)
+HOSTILE_RECIPE = RecipeView(
+    "x", "<b>" + "W" * 60, ("/x",), "unknown", "“\u202efgp” " + "W" * 200, ("R&D " * 60,)
+)
+
+
+class _RecipeOutput(RecipeCommands):
+    """Replies with the recipes above."""
+
+    def run(self, arguments: Sequence[str], on_reply: OnReply) -> None:
+        recipes = (GIT, HOSTILE_RECIPE, *(RecipeView(f"t{n}", f"Tool {n}") for n in range(30)))
+        on_reply(RecipeReply(recipes, "", is_done=True))
+
+
+def recipes_window(tool: str) -> QWidget:
+    window = RecipesWindow(_RecipeOutput(QApplication.instance()))
+    window.present(tool)
+    return window
+
+
 PICTURES: dict[str, Callable[[], QWidget]] = {
     "sign-in": lambda: SignInDialog(PROMPT),
     "sign-in-rejected": lambda: SignInDialog(
@@ -165,6 +202,8 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     "menu-system-proxy-changed": lambda: _menu(IconState.OK, SYSTEM_PROXY_CHANGED),
     "system-proxy-left-over": _leftover_question,
     "quit": lambda: quit_box(BUSY),
+    "recipes": lambda: recipes_window("git"),
+    "recipes-hostile": lambda: recipes_window("x"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from msgspec import structs
@@ -12,12 +13,14 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.contrast import contrast
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
+from tests.ui.pictures import BUSY, recipes_window
 from trayproxy.control.icon_state import IconState
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import PromptReason
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
 from trayproxy.ui.profiles_window import ProfilesWindow
+from trayproxy.ui.quit_question import quit_box
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 
@@ -42,7 +45,11 @@ def panel() -> QWidget:
     return panel
 
 
-@pytest.fixture(params=[dialog, window, panel])
+def question() -> QWidget:
+    return quit_box(BUSY)
+
+
+@pytest.fixture(params=[dialog, window, panel, question, partial(recipes_window, "git")])
 def shown(request: pytest.FixtureRequest, qtbot: QtBot) -> QWidget:
     """Return a shown window, for every kind of window."""
     shown: QWidget = request.param()

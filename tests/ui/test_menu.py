@@ -27,6 +27,7 @@ from trayproxy.control.messages import (
 from trayproxy.domain.problem import Problem, utf16_units
 from trayproxy.domain.signin import SignInState, Snooze
 from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
+from trayproxy.recipes.catalogue import tools
 from trayproxy.ui import texts
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.menu import TrayMenu
@@ -96,6 +97,7 @@ def test_the_menu_while_connected(ui: MenuDriver) -> None:
         "Profiles…",
         "---",
         "Use as system proxy",
+        "Copy settings for",
         "---",
         "Quit TrayProxy",
     ]
@@ -108,11 +110,7 @@ def test_the_menu_while_connected(ui: MenuDriver) -> None:
         (SystemProxyState.ON, ["Use as system proxy"], True, True),
         (
             SystemProxyState.CHANGED,
-            [
-                "Use as system proxy",
-                "Changed by another program — take it back",
-                "Leave it to the other program",
-            ],
+            ["Use as system proxy", "Changed by another program"],
             False,
             True,
         ),
@@ -131,7 +129,7 @@ def test_the_system_proxy_in_the_menu(
     check = ui.row("system_proxy")
     found = ui.rows()
     start = found.index(rows[0])
-    assert found[start : start + len(rows) + 1] == [*rows, "---"]
+    assert found[start : start + len(rows) + 2] == [*rows, "Copy settings for", "---"]
     assert (check.isChecked(), check.isEnabled()) == (checked, enabled)
     assert all(len(row) <= MENU_WIDTH for row in rows)
 
@@ -139,7 +137,7 @@ def test_the_system_proxy_in_the_menu(
 def test_a_system_without_a_system_proxy_has_no_row(ui: MenuDriver) -> None:
     ui.show(system_proxy=SystemProxyStatus(SystemProxyState.UNAVAILABLE))
     assert not ui.row("system_proxy").isVisible()
-    assert ui.rows()[-3:] == ["Profiles…", "---", "Quit TrayProxy"]
+    assert ui.rows()[-4:] == ["---", "Copy settings for", "---", "Quit TrayProxy"]
 
 
 def test_without_a_listener_the_system_proxy_can_only_be_turned_off(ui: MenuDriver) -> None:
@@ -169,6 +167,35 @@ def test_the_check_shows_the_state_and_not_the_click(
     assert check.isChecked() is before
 
 
+def test_the_settings_for_programs_can_be_copied(
+    ui: MenuDriver,
+) -> None:
+    rows = {"powershell": "PowerShell", "git": "git", "npm": "npm", "pip": "pip"}
+    for tool, text in {**rows, "docker": "Docker"}.items():
+        row = ui.row(f"copy_settings_{tool}")
+        assert row.text() == text
+        assert ui.emitted(ui.actions.copy_settings, row) == [tool]
+        assert tool in tools()
+    assert ui.row("copy_settings_all").text() == "All tools…"
+    ui.emitted(ui.actions.show_recipes, ui.row("copy_settings_all"))
+
+
+@pytest.mark.parametrize(
+    ("shell", "tool"), [("/usr/bin/fish", "fish"), ("/bin/zsh", "zsh"), ("/bin/dash", "bash")]
+)
+def test_the_settings_for_the_terminal_are_those_of_the_users_shell(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, shell: str, tool: str
+) -> None:
+    monkeypatch.setenv("SHELL", shell)
+    ui = MenuDriver(qtbot)
+    assert ui.row(f"copy_settings_{tool}").text() == "Terminal"
+
+
+def test_without_a_local_address_no_settings_can_be_copied(ui: MenuDriver) -> None:
+    ui.show(listener=ListenerState.FAILED)
+    assert "Copy settings for" not in ui.rows()
+
+
 def test_connect_directly_is_in_the_profile_group(ui: MenuDriver) -> None:
     direct = ui.row("connect_directly")
     ui.show()
@@ -189,9 +216,9 @@ def test_the_menu_when_a_sign_in_is_needed(ui: MenuDriver) -> None:
     ui.show(IconState.SIGNIN, NEEDED, has_prompt=True)
     assert ui.rows()[:4] == [
         "Office — sign-in needed (4 requests waiting)",
-        "127.0.0.1:3128",
         "Sign in to Office…",
         "Not now",
+        "---",
     ]
     assert ui.menu.menu.defaultAction() is ui.row("sign_in")
 

@@ -87,6 +87,7 @@ def test_the_exported_menu_has_the_designed_rows(item: TrayItem, host: FakeTrayH
         "Connect directly",
         "Profiles…",
         "Use as system proxy",
+        "Copy settings for",
         "Quit TrayProxy",
     ]
     assert item.row("Office — proxy").is_checked

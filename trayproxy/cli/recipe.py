@@ -72,7 +72,7 @@ def _list(paths: Paths, arguments: Arguments) -> None:
     states = [changes.state(entry.tool, entry.targets, journals, files) for entry in entries]
     if arguments.json:
         _print_json(
-            {**_identity(entry), "state": state, "reason": reason}
+            _identity(entry) | _text_members(entry) | {"state": state, "reason": reason}
             for entry, (state, reason) in zip(entries, states, strict=True)
         )
     else:
@@ -81,14 +81,10 @@ def _list(paths: Paths, arguments: Arguments) -> None:
 
 def _show(paths: Paths, arguments: Arguments) -> None:
     entry = _entry(_checked_tool(arguments), _surroundings(paths, present_address(paths)))
-    texts = copyable_texts(entry)
     if arguments.json:
-        inexpressible = list(entry.surroundings.inexpressible)
-        extra = {"notes": list(texts.notes), "inexpressible": inexpressible}
-        members = {"set": texts.set, "undo": texts.undo, "files": texts.files, **extra}
-        _print_json([_identity(entry) | members])
+        _print_json([_identity(entry) | _text_members(entry)])
     else:
-        print_line(print_text(entry, texts))
+        print_line(print_text(entry, copyable_texts(entry)))
 
 
 def _apply(paths: Paths, arguments: Arguments) -> None:
@@ -171,6 +167,13 @@ def _print_json(recipes: Iterable[Mapping[str, Any]]) -> None:
 def _identity(entry: RecipeEntry) -> dict[str, Any]:
     paths = [target.path for target in entry.targets]
     return {"tool": entry.tool, "title": entry.title, "source": entry.recipe.source, "paths": paths}
+
+
+def _text_members(entry: RecipeEntry) -> dict[str, Any]:
+    texts = copyable_texts(entry)
+    inexpressible = list(entry.surroundings.inexpressible)
+    extra = {"notes": list(texts.notes), "inexpressible": inexpressible}
+    return {"set": texts.set, "undo": texts.undo, "files": texts.files, **extra}
 
 
 @contextmanager

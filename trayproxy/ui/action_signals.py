@@ -18,6 +18,8 @@ class ActionSignals(QObject):
         use_port(int): Listen on this port, because the configured port is taken; 0: return to the
             configured port.
         use_system_proxy(UseSystemProxy): Set or restore the system proxy.
+        copy_settings(str): Copy the settings for the program with this recipe.
+        show_recipes: Show the window of the recipes.
         open_page(str): Open the page with this URL in the browser. The URL is untrusted.
         save_profile(Profile): Add or change this profile; activate the profile if none is active.
         delete_profile(DeleteProfile): Delete a profile.
@@ -37,6 +39,8 @@ class ActionSignals(QObject):
     connect_directly_for_now = Signal()
     use_port = Signal(int)
     use_system_proxy = Signal(object)
+    copy_settings = Signal(str)
+    show_recipes = Signal()
     open_page = Signal(str)
     save_profile = Signal(object)
     delete_profile = Signal(object)

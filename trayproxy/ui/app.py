@@ -38,6 +38,7 @@ from trayproxy.paths import PathError, Paths, locate, make_private
 from trayproxy.ui import texts
 from trayproxy.ui.action_requests import ActionRequests
 from trayproxy.ui.action_signals import ActionSignals
+from trayproxy.ui.copy_settings import RecipeActions
 from trayproxy.ui.cycle_collector import CycleCollector
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.menu import TrayMenu
@@ -115,6 +116,7 @@ class App(QObject):
         ActionRequests(
             self.client, self.prompts, self.window, self._display, self.actions, parent=self
         )
+        self.recipes = RecipeActions(self.actions, self)
         self.shutdown = Shutdown(self.client, self.supervisor, self)
         self.quit_question = QuitQuestion(self.client, self)
         self._no_tray_timer = QTimer(self, singleShot=True)
@@ -143,6 +145,7 @@ class App(QObject):
         self.client.close()
         self.prompts.close()
         self.quit_question.close()
+        self.recipes.close()
         self._display.stop()
         self._no_tray_timer.stop()
         self.tray.hide()

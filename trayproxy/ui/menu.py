@@ -76,7 +76,6 @@ class TrayMenu(QObject):
         self._rows.set_text(self._heading, texts.heading(state, status))
         self._try_again.setVisible(status is None and state is IconState.STOPPED)
         self._show_port(texts.port_offer(status))
-        self._address.show_status(status, received_per_s)
         warning = texts.warning_row(status)
         self._warning.setVisible(bool(warning))
         self._rows.set_text(self._warning, warning)
@@ -84,6 +83,7 @@ class TrayMenu(QObject):
         profile = status.profile if status is not None else None
         needs_login = status is not None and (needs_sign_in(status) or has_prompt)
         self._sign_in.setVisible(needs_login and profile is not None)
+        self._address.show_status(status, received_per_s, is_needed=not needs_login)
         if profile is not None:
             self._rows.set_text(self._sign_in, texts.sign_in_row(profile.name))
         self._not_now.set_visible(has_prompt)

@@ -95,9 +95,14 @@ class MenuAddressRow(QObject):
         self._text_timer = QTimer(self, singleShot=True, interval=ADDRESS_INTERVAL_MS)
         self._text_timer.timeout.connect(self._show_text)
 
-    def show_status(self, status: Status | None, received_per_s: float | None) -> None:
-        """Show the address; see `trayproxy.ui.menu.TrayMenu.update`."""
-        self._action.setVisible(texts.has_address(status))
+    def show_status(
+        self, status: Status | None, received_per_s: float | None, *, is_needed: bool
+    ) -> None:
+        """Show the address; see `trayproxy.ui.menu.TrayMenu.update`.
+
+        `is_needed` is False while the rows for a sign-in take the place of this row.
+        """
+        self._action.setVisible(is_needed and texts.has_address(status))
         if status is not None:
             self._text = texts.address_row(status, received_per_s)
             if not self._text_timer.isActive():

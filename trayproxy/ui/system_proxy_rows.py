@@ -1,6 +1,7 @@
-"""The rows of the menu for the system proxy (ux §3.2, §3.7)."""
+"""The section of the menu that makes programs use TrayProxy (ux §3.2, §3.7)."""
 
 from PySide6.QtCore import QCoreApplication, QObject, Slot
+from PySide6.QtGui import QAction
 
 from trayproxy.control.messages import (
     ListenerState,
@@ -10,13 +11,16 @@ from trayproxy.control.messages import (
     UseSystemProxy,
 )
 from trayproxy.ui.action_signals import ActionSignals
+from trayproxy.ui.copy_settings import CopySettingsMenu
 from trayproxy.ui.menu_rows import MenuRows
+from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
 
 
 class SystemProxyRows(QObject):
-    """The check *Use as system proxy*, and two rows for a change by another program.
+    """The check *Use as system proxy*, a submenu for a change by another program, and the submenu
+    *Copy settings for*.
 
     The check shows the state as read from the system, not the user's wish: it does not change by a
     click, but with the next status.
@@ -30,16 +34,22 @@ class SystemProxyRows(QObject):
         self._state = SystemProxyState.OFF
         self._check = rows.add("system_proxy", self._on_check)
         self._check.setCheckable(True)
-        self._take_back = rows.add(
-            "system_proxy_take_back",
-            self._on_take_back,
-            translate("Tray", "Changed by another program — take it back"),
+        self._changed = rows.add_menu(
+            "system_proxy_changed", translate("Tray", "Changed by another program")
         )
-        self._leave = rows.add(
-            "system_proxy_leave",
-            self._on_leave,
-            translate("Tray", "Leave it to the other program"),
-        )
+        for name, slot, text in (
+            ("system_proxy_take_back", self._on_take_back, translate("Tray", "Take it back")),
+            (
+                "system_proxy_leave",
+                self._on_leave,
+                translate("Tray", "Leave it to the other program"),
+            ),
+        ):
+            action = named(QAction(self), name)
+            self._changed.addAction(action)
+            action.triggered.connect(slot)
+            rows.set_fixed_text(action, text)
+        self._copy_settings = CopySettingsMenu(rows, actions)
         self._separator = rows.menu.addSeparator()
 
     def show_status(self, status: Status | None) -> None:
@@ -51,10 +61,10 @@ class SystemProxyRows(QObject):
         is_on = self._state is SystemProxyState.ON
         is_up = status is not None and status.listener is ListenerState.UP
         is_changed = is_visible and self._state is SystemProxyState.CHANGED
-        for row in (self._check, self._separator):
-            row.setVisible(is_visible)
-        for row in (self._take_back, self._leave):
-            row.setVisible(is_changed)
+        self._check.setVisible(is_visible)
+        self._changed.menuAction().setVisible(is_changed)
+        self._copy_settings.set_visible(is_up)
+        self._separator.setVisible(is_visible or is_up)
         self._check.setChecked(is_on)
         self._check.setEnabled(
             self._state is not SystemProxyState.MANAGED and (is_up or is_on or is_changed)
