@@ -262,6 +262,12 @@ def test_only_the_setting_is_changed(
         (Format.TOML, "a = \n", HTTP, "Invalid value (at line 1, column 5)"),
         (Format.TOML, "[[http]]\n", HTTP, "Cannot declare ('http',) twice (at line 2, column 6)"),
         (Format.YAML, "- a\n", HTTP, "line 1: this is not a line such as “name: value”"),
+        (
+            Format.YAML,
+            "http:\n  - a: 1\n",
+            HTTP,
+            "line 2: this is not a line such as “name: value”",
+        ),
         (Format.YAML, "a: 1\n...\n", HTTP, "line 2: this is not a line such as “name: value”"),
         (Format.YAML, "a: 1\n\tb: 2\n", HTTP, "line 2: this is not a line such as “name: value”"),
         (Format.YAML, "a: 1\na: 2\n", HTTP, "line 2: “a” is set twice"),

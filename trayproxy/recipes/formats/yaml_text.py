@@ -18,6 +18,7 @@ from trayproxy.recipes.formats.setting import (
 )
 
 _KEY = re.compile(
+    r"(?!-(?:\s|$))"  # An item of a list.
     r"""(?P<key>"(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'|[\w./$~<@+-][^\n:#"']*?)[ ]*:(?=[ \t\r\n]|$)"""
     r"[ \t]*"
 )
