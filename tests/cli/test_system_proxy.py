@@ -121,11 +121,15 @@ def test_the_service_receives_the_request(
         ),
         (
             SystemProxyStatus(SystemProxyState.CHANGED, value="other:8888\u202e\n"),
-            "Changed by another program: it is now other:8888\n",
+            "Changed by another program: it is now other:8888 (TP-603)\n",
+        ),
+        (
+            SystemProxyStatus(SystemProxyState.CHANGED, value="127.0.0.1:8888", program="mitmdump"),
+            "Changed by mitmdump: it is now 127.0.0.1:8888 (TP-603)\n",
         ),
         (
             SystemProxyStatus(SystemProxyState.CHANGED),
-            "Changed by another program: programs connect directly now\n",
+            "Changed by another program: programs connect directly now (TP-603)\n",
         ),
         (
             SystemProxyStatus(SystemProxyState.MANAGED),
@@ -197,7 +201,7 @@ def test_a_failure_of_the_service_is_told_if_there_is_nothing_left_to_restore(
 def test_values_of_another_program_stay_and_are_told(cli: Cli, left_on: FakeProxyTarget) -> None:
     left_on.values |= {"host": "other", "port": "8888"}
     assert cli("system-proxy", "status")[1] == (
-        "Changed by another program: it is now other:8888\n"
+        "Changed by another program: it is now other:8888 (TP-603)\n"
     )
     code, out, err = cli("system-proxy", "restore")
     assert (code, out) == (0, "Off\n")

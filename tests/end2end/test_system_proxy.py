@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from urllib.request import ProxyHandler, build_opener
 
+import psutil
 import pytest
 
 from tests.support.browsers import Load, chromium, firefox, wait_for_page
@@ -36,6 +37,7 @@ from tests.support.system_proxy_session import SystemProxySession
 from tests.support.tray import ending
 from trayproxy.control.messages import SystemProxyState, UsePort
 from trayproxy.desktop.process import command
+from trayproxy.desktop.process_lookup.names import program_name
 from trayproxy.domain.problem import ExitCode
 from trayproxy.profiles.config import SystemProxySettings
 from trayproxy.profiles.profile import Profile, Upstream
@@ -435,15 +437,20 @@ def test_a_change_by_another_program_is_shown_and_left(gnome: SystemProxySession
     with gnome.service() as service, FrontEnd(gnome.paths, can_prompt=False) as front_end:
         gnome.command("on")
         front_end.wait_for_status(lambda it: it.system_proxy.state is SystemProxyState.ON)
-        for key in ("http", "https"):
-            schema = f"org.gnome.system.proxy.{key}"
-            gnome.dconf.output("gsettings", "set", schema, "host", "other.example")
-            gnome.dconf.output("gsettings", "set", schema, "port", "81")
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            set_proxy(gnome, "127.0.0.1", port)
+            front_end.wait_for_status(lambda it: it.system_proxy.value == f"127.0.0.1:{port}")
+            # The program that listens there: this one.
+            name = program_name(psutil.Process())
+            shown = f"Changed by {name}: it is now 127.0.0.1:{port} (TP-603)\n"
+            assert gnome.command("status") == shown
+        set_proxy(gnome, "other.example", 81)
         status = front_end.wait_for_status(
             lambda it: it.system_proxy.value == "other.example:81"
         ).system_proxy
         assert status.state is SystemProxyState.CHANGED
-        shown = "Changed by another program: it is now other.example:81\n"
+        shown = "Changed by another program: it is now other.example:81 (TP-603)\n"
         assert gnome.command("status") == shown
         assert gnome.command("off") == "Off\n"
         assert gnome.dconf.proxies([SITE], **GNOME) == ["http://other.example:81"]
@@ -451,6 +458,14 @@ def test_a_change_by_another_program_is_shown_and_left(gnome: SystemProxySession
         assert not gnome.has_journal
         assert gnome.watchdogs() == []
         assert service.process.running
+
+
+def set_proxy(session: SystemProxySession, host: str, port: int) -> None:
+    """Set the proxy of the desktop, like another program."""
+    for key in ("http", "https"):
+        schema = f"org.gnome.system.proxy.{key}"
+        session.dconf.output("gsettings", "set", schema, "host", host)
+        session.dconf.output("gsettings", "set", schema, "port", str(port))
 
 
 # --- The watchdog --------------------------------------------------------------------------------

@@ -134,6 +134,14 @@ def test_the_system_proxy_in_the_menu(
     assert all(len(row) <= MENU_WIDTH for row in rows)
 
 
+def test_the_program_that_has_changed_the_system_proxy_is_named(ui: MenuDriver) -> None:
+    name = "<R&D>\n" + "W" * 100
+    ui.show(system_proxy=SystemProxyStatus(SystemProxyState.CHANGED, program=name))
+    [row] = [text for text in ui.rows() if text.startswith("Changed by ")]
+    assert row.startswith("Changed by <R&&D> WW")
+    assert len(row) <= MENU_WIDTH
+
+
 def test_a_system_without_a_system_proxy_has_no_row(ui: MenuDriver) -> None:
     ui.show(system_proxy=SystemProxyStatus(SystemProxyState.UNAVAILABLE))
     assert not ui.row("system_proxy").isVisible()

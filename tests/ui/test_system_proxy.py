@@ -39,6 +39,12 @@ def with_system_proxy(state: SystemProxyState, value: str = "", **changes: bool)
 
 ON = with_system_proxy(SystemProxyState.ON)
 CHANGED = with_system_proxy(SystemProxyState.CHANGED, "other:8888")
+BY_MITMDUMP = structs.replace(
+    STATUS,
+    system_proxy=SystemProxyStatus(
+        SystemProxyState.CHANGED, value="127.0.0.1:8888", program="mitm\u202edump"
+    ),
+)
 OFF_BY_OTHER = with_system_proxy(SystemProxyState.CHANGED)
 REPAIRED = with_system_proxy(SystemProxyState.OFF, was_repaired=True)
 
@@ -92,6 +98,7 @@ def screen(qtbot: QtBot) -> NoticeFixture:
     ("status", "body"),
     [
         (CHANGED, "Another program set it to other:8888."),
+        (BY_MITMDUMP, "mitmdump set it to 127.0.0.1:8888."),
         (OFF_BY_OTHER, "Another program turned it off."),
     ],
 )

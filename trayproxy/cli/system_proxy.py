@@ -261,9 +261,10 @@ def system_proxy_text(status: SystemProxyStatus) -> str:
             through = " (PAC file)" if status.mode is SystemProxyMode.PAC else ""
             return f"On{through}: {', '.join(status.targets)}"
         case SystemProxyState.CHANGED if status.value:
-            return f"Changed by another program: it is now {printable_line(status.value)}"
+            who = printable_line(status.program) or "another program"
+            return f"Changed by {who}: it is now {printable_line(status.value)} (TP-603)"
         case SystemProxyState.CHANGED:
-            return "Changed by another program: programs connect directly now"
+            return "Changed by another program: programs connect directly now (TP-603)"
         case SystemProxyState.MANAGED:
             return "Managed by your organisation: it cannot be changed here"
         case SystemProxyState.UNAVAILABLE:

@@ -100,6 +100,7 @@ class SystemProxyStatus(Struct, frozen=True):
             because no program answers there; empty if there is none. Untrusted.
         holder: The settings file of another TrayProxy of the user that has set the system proxy;
             empty if there is none.
+        program: The name of the program that listens at `value`; empty if unknown. Untrusted.
     """
 
     state: SystemProxyState = SystemProxyState.OFF
@@ -115,6 +116,7 @@ class SystemProxyStatus(Struct, frozen=True):
     waiting: tuple[str, ...] = ()
     withheld: str = ""
     holder: str = ""
+    program: str = ""
 
 
 class Status(Struct, frozen=True):

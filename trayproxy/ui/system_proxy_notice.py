@@ -11,7 +11,7 @@ from trayproxy.control.messages import (
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.delayed_notice import SHOW_DELAY_MS, DelayedNotice
 from trayproxy.ui.notifications import Notification, Notifier
-from trayproxy.ui.text_sanitizer import clean, elide
+from trayproxy.ui.text_sanitizer import NAME_WIDTH, clean, elide, isolate
 
 translate = QCoreApplication.translate
 
@@ -48,7 +48,7 @@ class SystemProxyNotice(DelayedNotice):
 
     def notification(self) -> Notification:
         """Return the notification; see `DelayedNotice`."""
-        return _changed_notification(self._system_proxy.value)
+        return _changed_notification(self._system_proxy)
 
     def choose(self, action: str) -> None:
         """Take the system proxy back, leave it, or show the window; see `DelayedNotice`."""
@@ -58,11 +58,16 @@ class SystemProxyNotice(DelayedNotice):
             self.actions.show_window.emit()
 
 
-def _changed_notification(value: str) -> Notification:
-    body = translate("Notification", "Another program turned it off.")
-    if value:
-        template = translate("Notification", "Another program set it to {address}.")
-        body = template.format(address=elide(clean(value), VALUE_WIDTH))
+def _changed_notification(status: SystemProxyStatus) -> Notification:
+    address = elide(clean(status.value), VALUE_WIDTH)
+    if program := elide(clean(status.program), NAME_WIDTH):
+        template = translate("Notification", "{program} set it to {address}.")
+        body = template.format(program=isolate(program), address=address)
+    elif address:
+        body = translate("Notification", "Another program set it to {address}.")
+        body = body.format(address=address)
+    else:
+        body = translate("Notification", "Another program turned it off.")
     return Notification(
         translate("Notification", "System proxy was changed"),
         body,

@@ -13,9 +13,13 @@ from trayproxy.control.messages import (
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.copy_settings import CopySettingsMenu
 from trayproxy.ui.menu_rows import MenuRows
+from trayproxy.ui.text_sanitizer import clean, elide, isolate
 from trayproxy.ui.widgets import named
 
 translate = QCoreApplication.translate
+
+PROGRAM_WIDTH = 30
+"""Characters of the name of a program in the menu."""
 
 
 class SystemProxyRows(QObject):
@@ -34,9 +38,7 @@ class SystemProxyRows(QObject):
         self._state = SystemProxyState.OFF
         self._check = rows.add("system_proxy", self._on_check)
         self._check.setCheckable(True)
-        self._changed = rows.add_menu(
-            "system_proxy_changed", translate("Tray", "Changed by another program")
-        )
+        self._changed = rows.add_menu("system_proxy_changed", "")
         for name, slot, text in (
             ("system_proxy_take_back", self._on_take_back, translate("Tray", "Take it back")),
             (
@@ -63,6 +65,7 @@ class SystemProxyRows(QObject):
         is_changed = is_visible and self._state is SystemProxyState.CHANGED
         self._check.setVisible(is_visible)
         self._changed.menuAction().setVisible(is_changed)
+        self._rows.set_text(self._changed.menuAction(), _changed_text(system_proxy.program))
         self._copy_settings.set_visible(is_up)
         self._separator.setVisible(is_visible or is_up)
         self._check.setChecked(is_on)
@@ -91,3 +94,9 @@ def _check_text(state: SystemProxyState) -> str:
     if state is SystemProxyState.MANAGED:
         return translate("Tray", "System proxy: managed by your organisation")
     return translate("Tray", "Use as system proxy")
+
+
+def _changed_text(program: str) -> str:
+    if name := elide(clean(program), PROGRAM_WIDTH):
+        return translate("Tray", "Changed by {program}").format(program=isolate(name))
+    return translate("Tray", "Changed by another program")

@@ -7,9 +7,10 @@ import pytest
 from tests.service.unit.system_proxy_bench import ADDRESS, OURS, USED, Bench, play, started, use
 from tests.system_settings.fake_proxy_target import FakeProxyTarget
 from trayproxy.control.messages import SystemProxyState
-from trayproxy.desktop.system_proxy.base import ProxyTargets, Wanted
+from trayproxy.desktop.system_proxy.base import ADMINISTRATOR_NEEDED, ProxyTargets, Wanted
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
+from trayproxy.system_settings.entries import TargetError
 
 
 def test_a_start_that_fails_leaves_no_address_of_an_earlier_run(bench: Bench) -> None:
@@ -90,6 +91,23 @@ def test_a_failure_is_told_and_leaves_nothing(bench: Bench) -> None:
     assert problem is not None
     assert (problem.id, "mode is read-only" in problem.body) == ("TP-604", True)
     assert bench.target.values["host"] is None
+    assert not bench.watchdog.is_running()
+
+
+def test_a_missing_administrator_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(changes: object) -> None:
+        raise TargetError(ADMINISTRATOR_NEEDED)
+
+    monkeypatch.setattr(bench.target, "write", write)
+
+    async def scene() -> Problem | None:
+        switch = await started(bench, SystemProxySettings())
+        return await switch.turn_on(SystemProxyMode.ADDRESS)
+
+    problem = play(scene)
+    assert problem is not None
+    assert (problem.id, ADDRESS in problem.body) == ("TP-601", True)
+    assert bench.target.values["mode"] == "none"
     assert not bench.watchdog.is_running()
 
 

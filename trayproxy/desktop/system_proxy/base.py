@@ -23,6 +23,9 @@ the new session would connect to an address at which nothing listens. When the s
 stay for the next one.
 """
 
+ADMINISTRATOR_NEEDED = "no administrator has allowed it"
+"""The reason of a `TargetError` if the system asked for an administrator in vain."""
+
 
 class BypassKind(StrEnum):
     """What a bypass rule matches."""

@@ -64,7 +64,7 @@ def without_dead_proxies(target: ProxyTarget, record: TargetRecord, values: Valu
             key in values for unit in record.units if unit.part == part for key in unit.keys
         ):
             continue
-        own = _own_endpoints(target.describe(written, part))
+        own = endpoints_here(target.describe(written, part))
         found = loopback_endpoints(target.describe(values, part))
         if any(endpoint in own or is_dead(*endpoint) for endpoint in found):
             without = target.without_proxy(values)
@@ -84,7 +84,8 @@ def dead_address(target: ProxyTarget, record: TargetRecord, present: Values) -> 
     return ""
 
 
-def _own_endpoints(view: ProxyView) -> tuple[tuple[str, int], ...]:
+def endpoints_here(view: ProxyView) -> tuple[tuple[str, int], ...]:
+    """Return `loopback_endpoints`, or that of the server of a PAC file on this computer."""
     if view.kind is not ProxyKind.PAC:
         return loopback_endpoints(view)
     try:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from trayproxy.desktop.commands import CommandResult, Run, command_runner
 from trayproxy.desktop.system_proxy.base import (
+    ADMINISTRATOR_NEEDED,
     LOOPBACK_EXCEPTIONS,
     BypassKind,
     BypassRule,
@@ -31,6 +32,10 @@ NAME = "networksetup"
 _NETWORKSETUP = "/usr/sbin/networksetup"
 _RIGHT = "system.preferences.network"
 """The authorization for changes of network settings (security(1), ``authorizationdb``)."""
+_REFUSALS = (-128, -1713, -60005, -60006, -60007)
+"""The error numbers of osascript without the password of an administrator: the user has cancelled
+the question, there is no user to ask (AppleScript Language Guide, "Error Numbers"); denied,
+cancelled, or not allowed to ask (Authorization Services Result Codes)."""
 _ADMINISTRATOR_TIMEOUT_S = 120.0
 """The time limit of all commands together, in seconds, while macOS may ask for a password."""
 
@@ -125,7 +130,10 @@ class MacTarget:
         script = "; ".join(shlex.join((_NETWORKSETUP, *arguments)) for arguments in commands)
         quoted = script.replace("\\", "\\\\").replace('"', '\\"')
         source = f'do shell script "{quoted}" with administrator privileges'
-        _checked(self._run_as_administrator(("/usr/bin/osascript", "-e", source)))
+        result = self._run_as_administrator(("/usr/bin/osascript", "-e", source))
+        if any(f"({number})" in result.err for number in _REFUSALS):
+            raise TargetError(ADMINISTRATOR_NEEDED)
+        _checked(result)
 
     def wanted(self, setting: ProxySetting, present: Values) -> Wanted:
         """Return the values for a setting; see `ProxyTarget`.

@@ -21,6 +21,7 @@ from trayproxy.desktop.system_proxy.base import (
 from trayproxy.desktop.system_proxy.dead_proxy import dead_address, loopback_endpoints
 from trayproxy.desktop.system_proxy.repair import LOCK_TIMEOUT_S
 from trayproxy.paths import make_private
+from trayproxy.service.system_proxy.changed_by import listening_program
 from trayproxy.service.system_proxy.files import SystemProxyFiles
 from trayproxy.service.system_proxy.state import Foreign, Leftover, find_foreign, program_at
 from trayproxy.system_settings.apply import NotAppliedError, RefusedPart, TargetChange, apply
@@ -135,10 +136,13 @@ def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
         except TargetError:
             continue
         changed.append(target)
+    foreign = find_foreign(journal, changed, present)
+    if foreign is not None:
+        foreign = replace(foreign, program=listening_program(foreign.view))
     return ReadBack(
         tuple(target.title for target in changed),
         tuple(target.hint for target in changed if target.hint),
-        find_foreign(journal, changed, present),
+        foreign,
         pid=journal.pid,
     )
 
@@ -356,14 +360,16 @@ def _boot_id() -> str:
 def status_of(found: ReadBack) -> SystemProxyStatus:
     """Return the status for the system proxy as read."""
     state = SystemProxyState.ON if found.titles else SystemProxyState.OFF
-    value = ""
+    value = program = ""
     if found.is_managed:
         state = SystemProxyState.MANAGED
     elif found.foreign is not None:
         state, value = SystemProxyState.CHANGED, found.foreign.view.address
+        program = found.foreign.program
     return SystemProxyStatus(
         state,
         value=value,
+        program=program,
         targets=found.titles,
         hints=found.hints,
         waiting=found.waiting,

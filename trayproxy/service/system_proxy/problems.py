@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from trayproxy.desktop.system_proxy.base import ADMINISTRATOR_NEEDED
 from trayproxy.domain.problem import Problem
 from trayproxy.service.system_proxy.operations import HeldError, LeftoverError, ManagedError
 from trayproxy.service.system_proxy.state import Leftover
@@ -70,6 +71,14 @@ def problem_of(error: Error, address: str) -> Problem:
                 f"{error.target or 'the journal'}: {error.reason}. Not all settings could be put "
                 "back; TrayProxy tries again when it starts, or with: trayproxy system-proxy "
                 "restore"
+            )
+        case NotAppliedError(reason=reason) if reason == ADMINISTRATOR_NEEDED:
+            return Problem(
+                "TP-601",
+                "macOS wants an administrator",
+                "Your Mac allows only administrators to change the proxy, and no administrator has "
+                "allowed it. The settings are as they were before. Try again with the password of "
+                f"an administrator, or set {address} by hand in the network settings.",
             )
         case NotAppliedError():
             return _not_changed(

@@ -31,10 +31,12 @@ class Foreign:
     Attributes:
         target: The title of the target.
         view: What programs that read the target use now.
+        program: The program that listens there; empty if unknown.
     """
 
     target: str
     view: ProxyView
+    program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
