@@ -1,10 +1,11 @@
 """Tests for trayproxy.auth.schemes and for the order of the schemes."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from trayproxy.auth.login import Login, LoginError
+from trayproxy.auth.login import Login, LoginError, check_characters
 from trayproxy.auth.scheme import Scheme, choose, strength
 from trayproxy.auth.schemes import ANY_METHOD, allowed_schemes, http_schemes, with_encoding
 from trayproxy.auth.socks import SocksPassword
@@ -140,3 +141,24 @@ def test_no_authenticator_shows_the_password(scheme: Scheme) -> None:
     challenge = Challenge(scheme.name, (("nonce", "n"),))
     authenticator = scheme.authenticator(challenge, Login("jdoe", "Zx9-canary"), "proxy.example")
     assert "Zx9-canary" not in repr(authenticator)
+
+
+@pytest.mark.parametrize(
+    ("text", "forbidden", "reason"),
+    [
+        ("a\nb", "\n", "contains a control character, such as a line break."),
+        ("a\tb", "\n\t", "contains a control character, such as a line break."),
+        ("a\0b", "\0", "contains a control character."),
+        ("a\nb", "\0", ""),
+        *((text, "", "contains an invalid character. Retype it.") for text in ("\ud800", "\udfff")),
+        *((text, "", "") for text in ("\ud7ff", "\ue000")),
+    ],
+)
+def test_the_part_of_a_login_that_cannot_be_sent_is_named(
+    text: str, forbidden: str, reason: str
+) -> None:
+    for part, login in (("user name", Login(text, "p")), ("password", Login("u", text))):
+        refusal = pytest.raises(LoginError) if reason else nullcontext()
+        with refusal as refused:
+            check_characters(login, forbidden)
+        assert refused is None or str(refused.value) == f"This {part} {reason}"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.fakes import LOGIN, desk_for
 from tests.engine.wire import get
-from tests.support.scripted_upstream import OK
+from tests.support.scripted_upstream import OK, challenge
 from trayproxy.auth.basic import Basic, basic_credentials
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.limits import EngineLimits
@@ -22,7 +22,7 @@ from trayproxy.engine.proxy_auth.own_request import OwnRequest
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import parse_request
 from trayproxy.http.response import parse_response
-from trayproxy.profiles.profile import Profile, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 T = TypeVar("T")
 
@@ -155,6 +155,22 @@ def test_only_a_blocking_step_runs_in_a_thread(scheme_blocks: bool, login_blocks
     port = OwnAuthPort(ROUTE, REQUEST, tools)
     step: object = run(port.run_step(credentials, handshake, ()))
     assert step == ("in a thread" if scheme_blocks and login_blocks else "at once")
+
+
+DIRECT = Route.direct()
+BY_SOCKS = Route.via_profile(
+    Profile("office", "Office", Upstream("socks.test", 1080, ProxyScheme.SOCKS5))
+)
+
+
+@pytest.mark.parametrize(
+    ("route", "is_refusal"), [(ROUTE, True), (DIRECT, False), (BY_SOCKS, False)]
+)
+def test_only_a_proxy_refuses_a_request_for_lack_of_a_login(route: Route, is_refusal: bool) -> None:
+    response = parse_response(challenge("Basic").partition(b"\r\n\r\n")[0] + b"\r\n\r\n", b"GET")
+    tools: Any = None
+    challenges = OwnAuthPort(route, REQUEST, tools).challenges_in(response, b"GET", None)
+    assert (challenges is not None) is is_refusal
 
 
 HOME = b"Location: http://origin.test/home"
