@@ -1,6 +1,7 @@
 """The time and the end of a client connection, with a fake clock and without an event loop."""
 
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,12 @@ class FakeTunnel:
         self.has_keepalive = False
         self.moves = False
         self.is_over = is_over
+        self.up, self.down = SimpleNamespace(is_over=is_over), SimpleNamespace(is_over=is_over)
+        self.events: dict[int, int] = {}
         self.calls: list[str] = []
+
+    def handle_event(self, descriptor: int, mask: int) -> bool:
+        return False
 
     def enable_keepalive(self) -> None:
         self.has_keepalive = True
@@ -48,6 +54,7 @@ class ConnectionScenario:
     def __init__(self, stack: ExitStack) -> None:
         self.now = 100.0
         self.calls: list[tuple[Any, ...]] = []
+        self.handlers: list[Callable[[int, int], None]] = []
         self._stack = stack
         counters = SimpleNamespace(active=1, count_tunnel=lambda tunnel: None)
         context = SimpleNamespace(
@@ -55,7 +62,11 @@ class ConnectionScenario:
             counters=counters,
             loop=SimpleNamespace(time=lambda: self.now),
             broker=SimpleNamespace(report=lambda *report: self.calls.append(report)),
-            poller=SimpleNamespace(discard=lambda descriptor: None),
+            poller=SimpleNamespace(
+                discard=lambda descriptor: None,
+                unregister=lambda descriptor: None,
+                register=lambda descriptor, mask, handler: self.handlers.append(handler),
+            ),
             pool=SimpleNamespace(
                 put=lambda upstream: self.calls.append(("put", upstream)),
                 drop=lambda upstream: self.calls.append(("drop", upstream)),
@@ -64,7 +75,9 @@ class ConnectionScenario:
         services = SimpleNamespace(
             context=context,
             auth=None,
-            access_control=SimpleNamespace(is_held=lambda connection: None),
+            access_control=SimpleNamespace(
+                is_held=lambda connection: None, admits=lambda *accepted: True
+            ),
             finish=lambda descriptor: self.calls.append(("finish", descriptor)),
             count_unanswered=lambda credentials: 3,
         )
@@ -116,6 +129,27 @@ def test_only_moving_octets_extend_the_deadline_of_a_half_closed_tunnel(
     assert results == [deadline is not None and not moves] * 2
     extended = 160.0 if moves and deadline else deadline
     assert (connection.downstream.deadline, tunnel.calls) == (extended, ["keepalive"])
+
+
+@pytest.mark.parametrize("deadline", [None, 130.0])
+@pytest.mark.parametrize(
+    ("up", "down"), [(False, False), (True, False), (False, True), (True, True)]
+)
+def test_a_tunnel_has_a_deadline_from_its_half_close_on(
+    scenario: ConnectionScenario, up: bool, down: bool, deadline: float | None
+) -> None:
+    connection = scenario.connection
+    connection.initialize()
+    assert connection.downstream.deadline == 160.0  # Of the first octet.
+    tunnel = connection.tunnel = FakeTunnel()
+    tunnel.up.is_over, tunnel.down.is_over, tunnel.is_over = up, down, up and down
+    connection.downstream.deadline = deadline
+    (handler,) = scenario.handlers
+    handler(connection.downstream.client.descriptor, 1)
+    is_over = ("finish", connection.downstream.client.descriptor) in scenario.calls
+    assert is_over is (up and down)
+    if not is_over:
+        assert connection.downstream.deadline == (deadline or (160.0 if up or down else None))
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
