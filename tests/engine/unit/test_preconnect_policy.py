@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from math import inf
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests.engine.schemes import ntlm_like_scheme
 from trayproxy.auth.login import Login
 from trayproxy.desk.credentials import AcceptanceRecord, Credentials
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
+from trayproxy.engine.proxy_auth.preconnect import ReadyConnection
 from trayproxy.engine.proxy_auth.preconnect_policy import (
     BACK_OFF_S,
     BURST_PAUSE_S,
@@ -375,3 +378,16 @@ def test_idle_keys_are_dropped_and_keys_in_progress_are_kept(scenario: PolicySce
     scenario.record_handshake()
     assert scenario.next_order() is None
     assert scenario.next_order(pool_key=key(2)) is None
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+@pytest.mark.parametrize("is_used", [False, True])
+@pytest.mark.parametrize("age_s", [29.9, 30.0])
+def test_a_ready_connection_was_lost_if_it_was_closed_unused_before_its_time(
+    is_closed: bool, is_used: bool, age_s: float
+) -> None:
+    stream = SimpleNamespace(socket=SimpleNamespace(fileno=lambda: -1 if is_closed else 0))
+    connection: Any = SimpleNamespace(stream=stream, response_count=3 + is_used)
+    ready = ReadyConnection(connection, use_count=3, pooled_at=100.0)
+    was_lost = ready.was_lost(100.0 + age_s, 30.0)
+    assert was_lost is (is_closed and not is_used and age_s < 30.0)

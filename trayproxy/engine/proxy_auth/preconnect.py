@@ -136,7 +136,8 @@ class Preconnect:
             return PreconnectResult.FAILED_FOR_GOOD
         # A response to the first leg authenticates nothing: the upstream has required no login.
         connection = downstream.upstream
-        if connection is None or not outcome.login_was_accepted:
+        assert connection is not None  # The connection of the response.
+        if not outcome.login_was_accepted:
             return PreconnectResult.FAILED_FOR_GOOD
         # The login was accepted before, but the next preconnect needs a recent acceptance.
         self._context.broker.report(credentials, Accepted())

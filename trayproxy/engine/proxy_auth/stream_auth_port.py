@@ -178,13 +178,14 @@ class StreamAuthPort:
         route, target = lease.route, request.target.authority
         self._downstream.drop_upstream()
         assert target is not None
+        assert connection is not None  # The connection of the request.
         limit = self._context.limits.response_head_limit_s(request.method)
         if route.upstream is None or route.is_socks:
             page = error_pages.no_response(target.host, limit, through_upstream=False)
             if route.upstream is None:
                 lease.report_failure(page)
             return RequestRefusedError(page)
-        if connection is not None and route.activity.responses > connection.responses_before:
+        if route.activity.responses > connection.responses_before:
             return RequestRefusedError(error_pages.slow_site(target.host, limit))
         lease.record_silence()
         if request.method != b"CONNECT":
