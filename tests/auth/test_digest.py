@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.auth.steps import SECRET, verdict_kind
-from trayproxy.auth.digest import MAX_IDLE, MAX_STALE, Digest
+from trayproxy.auth.digest import LAST_COUNT, MAX_IDLE, MAX_STALE, Digest
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import (
     Authenticator,
@@ -411,6 +411,7 @@ def test_requests_with_the_same_nonce_share_its_count() -> None:
 
 
 def test_a_nonce_with_a_used_up_count_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"{LAST_COUNT:08x}" == "ffffffff"
     monkeypatch.setattr("trayproxy.auth.digest.LAST_COUNT", 2)
     authenticator = authenticator_with_nonce()
     for number in ("00000001", "00000002"):

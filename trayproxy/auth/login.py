@@ -69,8 +69,8 @@ def windows_name(user: str) -> str:
     ``jdoe/admin@CORP.EXAMPLE`` is a single name. A name that begins or ends with its slash is
     returned unchanged too.
     """
-    domain, slash, name = user.partition("/")
-    is_domain = slash and domain and name and "/" not in name
+    domain, _, name = user.partition("/")
+    is_domain = domain and name and "/" not in name
     if not is_domain or "\\" in user or "@" in user:
         return user
     return f"{domain}\\{name}"
