@@ -235,7 +235,8 @@ class PlayPort:
         ):
             return self._facts(current)
         connections.release()
-        is_allowed = reuse in ("idle", "idle for challenge")
+        is_tunnel = self._request.method == b"CONNECT"
+        is_allowed = reuse == "idle for challenge" or (reuse == "idle" and not is_tunnel)
         connections.current = self._take_idle(login_id, is_allowed=is_allowed)
         if connections.current is None:
             connections.current = connections.open()

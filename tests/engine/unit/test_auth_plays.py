@@ -476,6 +476,27 @@ def test_only_a_proved_login_uses_an_idle_connection_for_a_new_nonce(is_proved: 
     assert play.logins[-1].connection == (2 if is_proved else 3)
 
 
+def test_a_login_on_trial_uses_a_new_connection_if_each_closes_after_its_407() -> None:
+    def answer(message: Received) -> bytes | ClosingResponse:
+        if message.credentials:
+            return OK
+        play.connections.idle = play.connections.open()
+        return closing(digest_challenge("a"))
+
+    play = Play(answer, FakeBroker())
+    assert play.ask(GET) == [200]
+    # The first idle connection was used for another challenge, the next is left.
+    assert [one.connection for one in play.received] == [1, 2, 4]
+
+
+def test_a_tunnel_with_a_proved_nonce_leaves_the_idle_connection_to_other_requests() -> None:
+    play = Play(in_turn(digest_challenge("a"), OK, ESTABLISHED), desk_for(Digest(os.urandom)))
+    assert play.ask(GET) == [200]
+    play.connections.release()
+    assert play.ask(CONNECT) == [200]
+    assert [one.connection for one in play.received] == [1, 1, 2]
+
+
 def test_a_login_is_not_sent_to_a_connection_with_another_realm() -> None:
     upstream = by_connection(
         in_turn(closing(digest_challenge("a"))), in_turn(digest_challenge("b", "other"), OK)

@@ -212,9 +212,7 @@ class AuthExchange:
         """
         if credentials is None or credentials.is_constant or credentials.scheme.binds_connection:
             return False
-        messages = self._messages
-        may_probe = not messages.is_sent_once or messages.probes_by_head(credentials)
-        return self._attempt.is_on_trial and may_probe and not self._was_challenged_again
+        return self._attempt.is_on_trial and not self._was_challenged_again
 
     def _is_challenge_needed_here(
         self, connection: ConnectionFacts, credentials: Credentials
