@@ -41,9 +41,11 @@ class HashingUpstream(LoopbackServer):
 
     Attributes:
         heads: Two booleans per request: it had a login, and it expected a 100.
+        head_status: The status of responses to HEAD with a login.
     """
 
-    def __init__(self, timing: RefusalTiming) -> None:
+    def __init__(self, timing: RefusalTiming, head_status: int) -> None:
+        self.head_status = head_status
         self.heads: list[tuple[bool, bool]] = []
         self._timing = timing
         super().__init__(self._answer)
@@ -55,7 +57,8 @@ class HashingUpstream(LoopbackServer):
                 self.heads.append((signed_in, bool(head.value("expect"))))
                 exchange = Exchange(connection, head, reader)
                 if signed_in:
-                    exchange.respond(200, digest_of(exchange.body()))
+                    status = self.head_status if head.method == "HEAD" else 200
+                    exchange.respond(status, digest_of(exchange.body()))
                 elif not self._refuse(exchange):
                     return
 
@@ -94,9 +97,12 @@ def start_hashing(start: Start, stack: ExitStack) -> StartHashing:
     """Start an engine with a login in front of a `HashingUpstream`."""
 
     def start_hashing(
-        timing: RefusalTiming, desk: FakeBroker | None = None, limits: EngineLimits | None = None
+        timing: RefusalTiming,
+        desk: FakeBroker | None = None,
+        limits: EngineLimits | None = None,
+        head_status: int = 200,
     ) -> tuple[Running, HashingUpstream]:
-        upstream = stack.enter_context(HashingUpstream(timing))
+        upstream = stack.enter_context(HashingUpstream(timing, head_status))
         return start(office(upstream.port), desk or FakeBroker(LOGIN), limits), upstream
 
     return start_hashing
@@ -222,19 +228,23 @@ def test_an_unrepeatable_upload_gets_a_503_and_succeeds_after_the_sign_in(
 @pytest.mark.parametrize(
     "timing", [RefusalTiming.AFTER_CONTENT, RefusalTiming.AFTER_100_AND_CONTENT]
 )
+@pytest.mark.parametrize("head_status", [200, 404])
 def test_an_own_request_signs_in_before_a_large_upload_r_074(
-    start_hashing: StartHashing, timing: RefusalTiming
+    start_hashing: StartHashing, timing: RefusalTiming, head_status: int
 ) -> None:
     """The proxy reads the whole content before its 407, and the content cannot be sent again
     then."""
-    engine, upstream = start_hashing(timing, limits=EngineLimits(expect_continue_s=0.2))
+    limits = EngineLimits(expect_continue_s=0.2)
+    engine, upstream = start_hashing(timing, limits=limits, head_status=head_status)
     reply = upload(engine, TOO_LARGE, in_chunks=False)
     assert (reply.status, reply.body.decode()) == (200, digest(TOO_LARGE))
     asked, own, signed, sent = upstream.heads
     assert (asked, own, signed, sent[0]) == ((False, True), (False, False), (True, False), True)
     assert reply.interim == ()
     assert len(engine.desk.accepted) == 1
-    assert len(engine.desk.challenged_requests) == 1
+    # If the own request proves nothing, the upload carries the login on trial.
+    assert len(engine.desk.unproved) == (head_status != 200)
+    assert len(engine.desk.challenged_requests) == (1 if head_status == 200 else 2)
 
 
 def test_a_large_upload_is_not_sent_if_the_sign_in_is_refused(start_hashing: StartHashing) -> None:
