@@ -152,7 +152,7 @@ def test_content_of_a_refused_request_is_not_parsed_as_the_next_request_r_048(
     inside = b"GET http://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n"
     content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(inside), inside) if in_chunks else inside
     framing = b"Transfer-Encoding: chunked" if in_chunks else b"Content-Length: %d" % len(inside)
-    upstream = stack.enter_context(HashingUpstream(RefusalTiming.IMMEDIATELY_AND_CLOSES))
+    upstream = stack.enter_context(HashingUpstream(RefusalTiming.IMMEDIATELY_AND_CLOSES, 200))
     profile = office(upstream.port)
     if is_refused_by == "the profile":
         profile = replace(profile, sign_in=SignIn.NONE)

@@ -705,9 +705,10 @@ def test_a_request_without_a_challenge_needs_no_permit() -> None:
 
 
 def test_a_missing_ticket_is_reported_with_the_challenges() -> None:
-    upstream = in_turn(challenge("NTLM", 'Basic realm="corp"'))
+    upstream = in_turn(closing(challenge("NTLM", 'Basic realm="corp"')))
     play = Play(upstream, desk_for(ScriptedScheme((NO_TICKET,)), is_known=True))
     assert play.ask(GET) == [503]
+    assert play.connections.count == 1
     (request,) = play.desk.challenged_requests
     assert (request.verdict, [one.scheme for one in request.challenges]) == (
         NO_TICKET,
