@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import Quitting
-from trayproxy.control.quit_mark import leave_quit_mark
 from trayproxy.control.server import Server
 from trayproxy.desk.credential_store import CredentialStore, NullCredentialStore
 from trayproxy.desk.desk import Desk
@@ -450,6 +449,9 @@ class Service:
 
     def _quit(self) -> None:
         """Quit, because a front end asks for it."""
+        # Here, because programs do not wait for the import at the end.
+        from trayproxy.control.quit_mark import leave_quit_mark
+
         leave_quit_mark(self._quit_mark)
         self._stop.set()
 
