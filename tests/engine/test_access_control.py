@@ -185,7 +185,10 @@ def test_a_reset_connection_is_not_mistaken_for_the_next_from_its_port(
             assert access_control.is_held(second)
 
 
-def test_a_client_reset_during_its_look_up_is_not_admitted(listener: socket.socket) -> None:
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_client_reset_during_its_look_up_is_not_served(
+    listener: socket.socket, is_new: bool
+) -> None:
     with socket.socket() as client:
         client.connect(listener.getsockname())
         accepted, peer = listener.accept()
@@ -198,7 +201,10 @@ def test_a_client_reset_during_its_look_up_is_not_admitted(listener: socket.sock
         access_control = AccessControl(SlowOwnerLookup(SocketOwner(OWN, is_open=True)), OWN)
         with accepted:
             accepted.setblocking(False)
-            assert not access_control.admits(accepted, peer)
+            if is_new:
+                assert not access_control.admits(accepted, peer)
+            else:
+                assert access_control.is_held(accepted) is False
 
 
 def test_a_reset_is_detected_by_reading_on_windows(

@@ -124,6 +124,7 @@ def test_a_rejected_login_is_reported_to_the_desk(
         reply = client.ask(octets, octets.split()[0])
     assert reply.status == 503
     assert [request.refused is None for request in desk.challenged_requests] == [True, False]
+    assert desk.verdicts == [None, VerdictKind.REJECTED]
     assert [logon.accepted for logon in socks.logons] == [False]
     assert not desk.accepted
     assert not desk.without_verdict

@@ -32,11 +32,12 @@ from trayproxy.auth.scheme import Leg, Offer, Scheme
 from trayproxy.desk.credentials import Credentials
 from trayproxy.engine.error_pages import RequestRefusedError
 from trayproxy.engine.limits import LIMITS, EngineLimits
-from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT, AuthOutcome
+from trayproxy.engine.proxy_auth.auth_port import SERVER_SILENT, AuthChallenge, AuthOutcome
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
 from trayproxy.engine.proxy_auth.own_request import NotSignedInError, OwnRequest
 from trayproxy.engine.upstream.connector import Connector
+from trayproxy.http.challenges import Challenge
 from trayproxy.http.request import Request
 from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.profiles.profile import ProxyScheme as UpstreamScheme
@@ -183,6 +184,25 @@ def test_only_a_proof_settles_a_login_on_trial(
 
     found, _ = played(office(upstream.port), [Basic()], is_unproved, is_known=is_known)
     assert found is (not is_proved and not is_known)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_login_that_the_proxy_did_not_ask_for_is_not_proved(
+    stack: ExitStack, is_known: bool
+) -> None:
+    upstream = stack.enter_context(ScriptedUpstream(answering(OK)))
+
+    async def is_unproved(own: OwnRequest, desk: FakeBroker) -> bool:
+        assert own.route.upstream_id is not None
+        scheme, challenge = desk.schemes[-1], Challenge("ntlm")
+        login = desk.answer_with(own.route.upstream_id, Offer(scheme, challenge), LOGIN)
+        credentials = login if is_known else replace(login, permit=1)
+        await own.sign_in(AuthChallenge((challenge,)), credentials)
+        return own.is_unproved
+
+    profile, schemes = office(upstream.port), [ntlm_like_scheme()]
+    found, desk = played(profile, schemes, is_unproved, is_known=is_known)
+    assert (found, desk.login_was_sent, desk.accepted) == (not is_known, [False], [])
 
 
 def closing(answer: bytes) -> Callable[[ScriptedConnection], None]:

@@ -4,11 +4,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.support.client_programs import needs_ipv6
 from tests.support.namespaces import ALONE, skip_without_namespaces
+from trayproxy.engine.upstream import stale_connections
 from trayproxy.engine.upstream.stale_connections import (
     close_stale_connections,
     is_local_address,
@@ -44,6 +47,25 @@ def test_usable_connections_are_not_closed() -> None:
     ):
         assert close_stale_connections([one, other]) == 0
         one.sendall(b"still here")
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+@pytest.mark.parametrize("can_be_reached", [True, False])
+def test_a_connection_with_a_lost_address_is_closed_if_its_peer_can_be_reached(
+    monkeypatch: pytest.MonkeyPatch, is_local: bool, can_be_reached: bool
+) -> None:
+    monkeypatch.setattr(stale_connections, "is_local_address", lambda *address: is_local)
+    monkeypatch.setattr(stale_connections, "is_routable", lambda *address: can_be_reached)
+    closed: list[int] = []
+    connection: Any = SimpleNamespace(
+        family=socket.AF_INET,
+        getsockname=lambda: ("192.0.2.7", 50_000),
+        getpeername=lambda: ("192.0.2.8", 3128),
+        shutdown=closed.append,
+    )
+    is_closed = not is_local and can_be_reached
+    assert close_stale_connections([connection] * 2) == (2 if is_closed else 0)
+    assert closed == ([socket.SHUT_RDWR] * 2 if is_closed else [])
 
 
 def test_a_foreign_address_is_not_local() -> None:

@@ -27,6 +27,10 @@ from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 T = TypeVar("T")
 
 ROUTE = Route.via_profile(Profile("office", "Office", Upstream("proxy.test", 3128)))
+DIRECT = Route.direct()
+BY_SOCKS = Route.via_profile(
+    Profile("office", "Office", Upstream("socks.test", 1080, ProxyScheme.SOCKS5))
+)
 REQUEST = parse_request(get(b"http://origin.test/"))
 
 
@@ -112,6 +116,11 @@ def test_a_response_counts_for_its_connection_and_a_login_counts_as_sent(
     assert (b"Proxy-Authorization: " + basic_credentials(LOGIN) in sent) is has_login
 
 
+def test_a_login_sent_while_connecting_counts_as_sent(scenario: PortScenario) -> None:
+    scenario.port.connect_request(BY_SOCKS, None).before_login()
+    assert scenario.port.login_was_sent
+
+
 @pytest.mark.parametrize("octets", [0, 1])
 def test_a_login_counts_as_sent_after_its_first_octet(
     scenario: PortScenario, monkeypatch: pytest.MonkeyPatch, octets: int
@@ -155,12 +164,6 @@ def test_only_a_blocking_step_runs_in_a_thread(scheme_blocks: bool, login_blocks
     port = OwnAuthPort(ROUTE, REQUEST, tools)
     step: object = run(port.run_step(credentials, handshake, ()))
     assert step == ("in a thread" if scheme_blocks and login_blocks else "at once")
-
-
-DIRECT = Route.direct()
-BY_SOCKS = Route.via_profile(
-    Profile("office", "Office", Upstream("socks.test", 1080, ProxyScheme.SOCKS5))
-)
 
 
 @pytest.mark.parametrize(
