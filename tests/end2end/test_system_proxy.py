@@ -390,6 +390,23 @@ def test_restore_works_while_the_service_hangs(gnome: SystemProxySession) -> Non
     assert gnome.watchdogs() == []
 
 
+def test_a_proxy_that_has_ended_comes_back_only_on_request(gnome: SystemProxySession) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        port = {"/system/proxy/http/port": address.rpartition(":")[2]}
+        gnome.dconf.load(COMPANY | {"/system/proxy/http/host": "'127.0.0.1'"} | port)
+        dump = gnome.dconf.dump()
+        with gnome.service() as service:
+            gnome.command("on")
+            other.close()
+            assert service.stop() == 0
+    assert gnome.dconf.proxies([SITE], **GNOME) == ["direct://"]
+    assert f"{address} was not put back" in gnome.command("status")
+    assert gnome.command("restore", "--keep") == "Off\n"
+    assert gnome.dconf.dump() == dump
+    assert not gnome.has_journal
+
+
 def test_a_start_without_a_port_restores_the_settings(gnome: SystemProxySession) -> None:
     gnome.dconf.load(COMPANY)
     dump = gnome.dconf.dump()

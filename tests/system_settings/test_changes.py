@@ -1,5 +1,6 @@
 """Changes and restorations with failures and crashes between any two writes."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -417,7 +418,9 @@ def crash_after(count: int) -> Callable[[], None]:
 
 @pytest.fixture(scope="module")
 def folders() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        # The process is not killed, so nothing depends on the disk.
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield Path(folder)
 
 

@@ -11,6 +11,7 @@ from trayproxy.control.messages import SystemProxyState
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxyView
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
+from trayproxy.service.system_proxy import operations
 
 
 @pytest.fixture
@@ -92,8 +93,9 @@ def test_a_connection_that_refuses_is_skipped_and_named(bench: Bench) -> None:
     ],
 )
 def test_the_connection_that_programs_use_must_not_refuse(
-    bench: Bench, effect: ProxyView | None, works: bool
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, effect: ProxyView | None, works: bool
 ) -> None:
+    monkeypatch.setattr(operations, "EFFECT_PAUSES_S", (0.0,))
     bench.target.refused.add("port of vpn")
     bench.target.effect = effect
 

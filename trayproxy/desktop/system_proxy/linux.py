@@ -84,10 +84,10 @@ def desktop_of(environ: Mapping[str, str]) -> DesktopFamily:
 
 
 _NEEDS_AUTOSTART = (
-    "Programs of this desktop that read environment variables do not use TrayProxy. They read them "
-    "when you log in, and TrayProxy must start then as well: run “trayproxy autostart on”, then "
-    "“trayproxy system-proxy on”, and log in again."
+    "programs of this desktop read environment variables when you log in, and TrayProxy must start "
+    "then as well: run “trayproxy autostart on”, then “trayproxy system-proxy on”, and log in again"
 )
+_NOT_ALL_PROGRAMS = f"Not all programs use TrayProxy: {_NEEDS_AUTOSTART}."
 
 
 def choose_targets(
@@ -135,7 +135,7 @@ def proxy_targets(
     choices = choose_targets(session, command_finder(session), starts_at_log_in=not needs_autostart)
     if not choices:
         raise TargetError(_NEEDS_AUTOSTART)
-    hint = _NEEDS_AUTOSTART if needs_autostart else ""
+    hint = _NOT_ALL_PROGRAMS if needs_autostart else ""
     required = (choice.name for choice in choices if choice.is_required)
     optional = (choice.name for choice in choices if not choice.is_required)
     return ProxyTargets(

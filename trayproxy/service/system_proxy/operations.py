@@ -34,6 +34,10 @@ from trayproxy.system_settings.restore import restore
 
 logger = logging.getLogger(__name__)
 
+EFFECT_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
+"""Pauses between the attempts to find the new system proxy in effect, in seconds: macOS applies it
+a moment after the change."""
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Linux: a random number of the computer's run (random(4))."""
 
@@ -252,15 +256,24 @@ def _check_effect(
     """
     for refusal in refusals:
         [target] = [target for target in targets if target.name == refusal.target]
-        view = target.in_effect()
-        own = (setting.pac_url, endpoint(setting.host, setting.port))
-        if view is not None and view.kind is not ProxyKind.NONE and view.address not in own:
+        if not _is_in_effect(target, setting):
             result = restore(files.journal, _finder(targets))
             raise NotAppliedError(
                 refusal.target,
                 f"{refusal.part}: {refusal.reason}",
                 is_rolled_back=not result.rest,
             )
+
+
+def _is_in_effect(target: ProxyTarget, setting: ProxySetting) -> bool:
+    """Return False if programs use another proxy than the setting."""
+    own = (setting.pac_url, endpoint(setting.host, setting.port))
+    for pause_s in (*EFFECT_PAUSES_S, 0.0):
+        view = target.in_effect()
+        if view is None or view.kind is ProxyKind.NONE or view.address in own:
+            return True
+        time.sleep(pause_s)
+    return False
 
 
 def _load_or_set_aside(file: JournalFile) -> tuple[Journal | None, Path | None]:
