@@ -359,12 +359,14 @@ def test_a_saved_login_without_responses_is_sent_ever_less_often(driver: Machine
     driver.finish_lookup(RIGHT)
     sent: list[int] = []
     for minute in range(24 * 60):
-        while len(sent) < len(driver.released()):
+        ended = 0
+        while ended < len(driver.released()):
             sent.append(minute)
             driver.end_without_response(driver.released()[-1], was_sent=True)
-        lookups = len(driver.effects_of(LookUpLogin))
+            ended += 1
+        driver.effects.clear()
         driver.challenge()
-        if len(driver.effects_of(LookUpLogin)) > lookups:
+        if driver.effects_of(LookUpLogin):
             driver.finish_lookup(RIGHT)
         driver.advance(60)
     assert len(sent) == 5
