@@ -147,9 +147,9 @@ def test_other_messages_of_macos_are_ignored() -> None:
     assert not macos.is_relevant(mac_message(0x1, OFFICE))
 
 
-@pytest.mark.parametrize("length", range(0, 76))
-def test_a_truncated_message_of_macos_raises_no_error(length: int) -> None:
-    macos.is_relevant(mac_message(0xC, OFFICE6)[:length])
+def test_a_truncated_message_of_macos_raises_no_error() -> None:
+    for length in range(76):
+        macos.is_relevant(mac_message(0xC, OFFICE6)[:length])
 
 
 # --- Windows -------------------------------------------------------------------------------------

@@ -74,10 +74,10 @@ def test_a_name_in_another_encoding_is_parsed() -> None:
     assert found == os.fsdecode(name)
 
 
-@pytest.mark.parametrize("length", range(1, 32))
-def test_a_truncated_event_raises_no_error(length: int) -> None:
+def test_a_truncated_event_raises_no_error() -> None:
     whole = event(1, 0x80, b"user", 16)
-    assert linux.parse_events(whole + whole[:length])[0] == (1, 0x80, "user")
+    first = {length: linux.parse_events(whole + whole[:length])[0] for length in range(1, 32)}
+    assert first == dict.fromkeys(range(1, 32), (1, 0x80, "user"))
 
 
 @pytest.mark.parametrize("value", [None, "", "relative/path"])

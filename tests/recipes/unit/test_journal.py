@@ -56,10 +56,18 @@ def test_a_journal_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("length", range(0, len(encode(JOURNAL)) - 2, 7))
-def test_an_incomplete_journal_is_damaged(length: int) -> None:
-    with pytest.raises(DamagedJournalError):
-        decode(encode(JOURNAL)[:length], "git")
+def is_damaged(octets: bytes) -> bool:
+    try:
+        decode(octets, "git")
+    except DamagedJournalError:
+        return True
+    return False
+
+
+def test_an_incomplete_journal_is_damaged() -> None:
+    octets = encode(JOURNAL)
+    lengths = range(0, len(octets) - 2, 7)
+    assert [length for length in lengths if not is_damaged(octets[:length])] == []
 
 
 @pytest.mark.parametrize(

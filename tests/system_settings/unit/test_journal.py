@@ -62,10 +62,19 @@ def test_the_file_of_a_killed_process_is_replaced(file: JournalFile) -> None:
     assert [path.name for path in file.path.parent.iterdir()] == ["system-proxy.json"]
 
 
-@pytest.mark.parametrize("cut", range(1, len(encode(JOURNAL)) - 1, 7))
-def test_half_a_journal_is_damaged(cut: int) -> None:
-    with pytest.raises(DamagedJournalError, match="it is not complete"):
-        decode(encode(JOURNAL)[:cut])
+def damage(octets: bytes) -> str:
+    """Return the reason why a journal is damaged; empty if it is not."""
+    try:
+        decode(octets)
+    except DamagedJournalError as error:
+        return error.reason
+    return ""
+
+
+def test_half_a_journal_is_damaged() -> None:
+    octets = encode(JOURNAL)
+    reasons = {cut: damage(octets[:cut]) for cut in range(1, len(octets) - 1, 7)}
+    assert {cut: why for cut, why in reasons.items() if "it is not complete" not in why} == {}
 
 
 MEMBERS = json.loads(encode(JOURNAL))
