@@ -21,7 +21,7 @@ from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.resolver import Address
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.engine.upstream.route import Route
-from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 URL = b"http://origin.test/"
 GET = get(URL)
@@ -42,14 +42,40 @@ def unused_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("octets", [GET, connect(b"origin.test:443"), post(URL, b"the body")])
+@pytest.mark.parametrize("sign_in", [SignIn.PASSWORD, SignIn.NONE])
 def test_a_dead_first_upstream_is_skipped(
-    start: Start, recorder: Recorder, unused_port: int, octets: bytes
+    start: Start, recorder: Recorder, unused_port: int, octets: bytes, sign_in: SignIn
 ) -> None:
-    engine = start(several(unused_port, recorder.port), FakeBroker(LOGIN, is_known=True))
+    profile = replace(several(unused_port, recorder.port), sign_in=sign_in)
+    engine = start(profile, FakeBroker(LOGIN, is_known=True))
     with engine.connect() as client:
         assert client.ask(octets, octets.split()[0]).status == 200
     assert recorder.request(1).body in (b"", b"the body")
     assert not engine.observer.failures  # No failure is reported to the user.
+
+
+def test_an_upload_that_has_begun_continues_at_the_next_upstream(
+    start: Start, recorder: Recorder
+) -> None:
+    """The first upstream ends while it receives the content, which is held for a repetition."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        profile = several(listener.getsockname()[1], recorder.port)
+        engine = start(profile, FakeBroker(LOGIN, is_known=True))
+        with engine.connect() as client:
+            client.send(GET)
+            first, _ = listener.accept()
+            with first:
+                first.recv(1 << 16)
+                first.sendall(OK)
+                assert client.reply().status == 200
+                listener.close()
+                client.send(get(URL, b"Content-Length: 8", method=b"PUT"), b"the ")
+                received = b""
+                while not received.endswith(b"the "):
+                    received += first.recv(1 << 16)
+            client.send(b"body")
+            assert client.reply(b"PUT").status == 200
+    assert recorder.request(1).body == b"the body"
 
 
 @pytest.mark.parametrize("kind", ["not found", "silent"])
