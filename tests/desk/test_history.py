@@ -233,6 +233,16 @@ def test_a_complete_file_is_read_even_of_an_earlier_version(
     assert not path.with_name("sign-in.json.bad").exists()
 
 
+@pytest.mark.parametrize(("place", "value"), [("label", ""), ("label", {}), ("realms", [])])
+def test_without_a_label_or_a_realm_there_is_no_fingerprint(
+    path: Path, place: str, value: object
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(changed(place, value))
+    assert HistoryFile(path).fingerprints == {}
+    assert not path.with_name("sign-in.json.bad").exists()
+
+
 @pytest.mark.parametrize(("size", "is_read"), [(256 * 1024, True), (256 * 1024 + 1, False)])
 def test_a_file_of_256_kib_is_read_and_a_larger_file_renamed(
     path: Path, size: int, is_read: bool

@@ -432,6 +432,7 @@ class TestAWeakerScheme:
         driver.decline_prompt()
         later = challenge_with_other_scheme(driver, login_id, first, second)
         assert driver.refused() == {weak: "DECLINED", later: "WEAKER"}
+        assert driver.machine.troubles() == ()
         assert driver.machine.is_trusted(login_id)
         assert driver.login_id_of(driver.challenge()) == login_id
         driver.advance(60)
