@@ -363,3 +363,17 @@ def test_trayproxy_may_run_from_a_folder_that_is_not_installed(
 
     monkeypatch.setattr(recipe, "installed_program", refuse)
     assert cli("recipe", "git")[0] == 0
+
+
+def test_a_home_with_octets_that_are_no_text_is_listed(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = home / os.fsdecode(b"B\xfcro")
+    other.mkdir()
+    monkeypatch.setenv("HOME", str(other))
+    code, out, _ = cli("recipe", "git", "--json")
+    [git] = json.loads(out)["recipes"]
+    assert (code, git["paths"]) == (0, [f"{home}/B?ro/.gitconfig"])
+    code, _, err = cli("recipe", "git", "--apply")
+    assert (code, "is not UTF-8. (TP-610)" in err) == (1, True)
+    assert list(other.iterdir()) == []

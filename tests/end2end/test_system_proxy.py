@@ -61,7 +61,7 @@ COMPANY = {
 }
 """The settings of another company, some keys unset."""
 IN_BROWSERS = pytest.mark.xdist_group("browsers of the system proxy")
-"""One worker runs these tests, because the browsers need seconds to start."""
+"""For one worker, because the browsers need seconds to start."""
 
 KIOSLAVERC = """\
 [Proxy Settings]

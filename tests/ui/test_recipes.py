@@ -25,7 +25,9 @@ def gitconfig(place: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of Git in a home of its own, which the commands use."""
     for name, value in place.trayproxy_environment().items():
         monkeypatch.setenv(name, value)
-    path = place.root / ".gitconfig"
+    path = place.root / "Büro" / ".gitconfig"
+    path.parent.mkdir()
+    monkeypatch.setenv("HOME", str(path.parent))
     path.write_text(GITCONFIG, "utf-8")
     return path
 

@@ -76,9 +76,25 @@ def json_line(members: Mapping[str, Any]) -> str:
 
     The texts in the object come from the network and from settings. Terminals interpret some
     characters beyond ASCII as commands (C1 controls), and others change the display order
-    (bidirectional controls). Escaped, all characters reach the program that reads the JSON.
+    (bidirectional controls). Escaped, all characters reach the program that reads the JSON. Only
+    surrogates, which stand for octets of a path that are not text (PEP 383), become ``?``.
     """
-    return _NOT_PRINTABLE.sub(_escaped, msgspec.json.encode(members).decode())
+    try:
+        octets = msgspec.json.encode(members)
+    except UnicodeEncodeError:
+        octets = msgspec.json.encode(_without_surrogates(members))
+    return _NOT_PRINTABLE.sub(_escaped, octets.decode())
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case Mapping():
+            return {key: _without_surrogates(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_without_surrogates(item) for item in value]
+    return value
 
 
 # The encoder escapes the control characters below U+0020 itself (RFC 8259, section 7).

@@ -101,7 +101,9 @@ class RecipeCommands(QObject):
         self._timer = QTimer(self, singleShot=True, interval=TIMEOUT_MS)
         self._process = QProcess(self)
         variables = QProcessEnvironment()
-        for name, value in environment(os.environ).items():
+        # The output has the encoding of the locale otherwise.
+        encoding = {"PYTHONIOENCODING": "utf-8"}
+        for name, value in (environment(os.environ) | encoding).items():
             variables.insert(name, value)
         self._process.setProcessEnvironment(variables)
         self._process.setStandardInputFile(QProcess.nullDevice())

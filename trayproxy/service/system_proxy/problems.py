@@ -60,7 +60,8 @@ def problem_of(error: Error, address: str) -> Problem:
                 "TP-602",
                 "Managed by your organisation",
                 "The system proxy is set by a policy and cannot be changed here. Programs can "
-                f"still use {address}.",
+                f"still use {address}: choose “Copy settings for” in the menu, or run trayproxy "
+                "recipe.",
             )
         case HeldError():
             return held(error.settings, error.pid)
