@@ -106,6 +106,15 @@ def test_the_bypass_rules_of_the_profile_are_written_as_programs_read_them(
     assert "no notation for these exceptions: intra:8080." in err
 
 
+def test_hosts_that_the_file_excludes_from_the_proxy_stay_excluded(cli: Cli, home: Path) -> None:
+    (home / ".curlrc").write_text("noproxy = intra.corp.example\n")
+    assert cli("recipe", "curl", "--apply")[0] == 0
+    assert 'noproxy = "intra.corp.example,localhost,127' in (home / ".curlrc").read_text()
+    assert states(cli)["curl"] == "applied"
+    assert cli("recipe", "curl", "--undo")[0] == 0
+    assert (home / ".curlrc").read_text() == "noproxy = intra.corp.example\n"
+
+
 def test_where_the_proxy_inspects_tls_programs_get_the_certificates_of_the_system(
     cli: Cli, paths: Paths, home: Path
 ) -> None:
@@ -194,6 +203,23 @@ def test_a_file_that_was_changed_since_is_left_alone_and_shown(
     file.write_text("alias l=ls\n")
     assert cli("recipe", "bash", "--undo")[0] == 0
     assert states(cli)["bash"] == "off"
+
+
+def test_a_file_that_was_changed_since_is_shown_with_its_earlier_values(
+    cli: Cli, home: Path
+) -> None:
+    file = home / ".gitconfig"
+    file.write_bytes(b"[http]\n\tproxy = http://old\xf6:8080\n")
+    assert cli("recipe", "git", "--apply")[0] == 0
+    subprocess.run(["git", "config", "--global", "user.name", "J"], check=True)
+    code, out, err = cli("recipe", "git", "--undo", "--json")
+    assert code == 1
+    assert err.endswith(
+        f"  http.proxy = {URL}\nBefore TrayProxy changed the file, it contained:\n"
+        "  http.proxy = http://old\\udcf6:8080\n"
+    )
+    left = json.loads(out)["recipes"][0]["left"][0]
+    assert left["earlier"] == ["http.proxy = http://old\\udcf6:8080"]
 
 
 def _link(file: Path) -> None:

@@ -151,12 +151,19 @@ def _undo_one(tool: str, journals: RecipeJournals, *, is_quiet: bool) -> Mapping
     for error in undone.left:
         print_message(CommandError.from_problem(problems.not_undone(tool, title, error)).message)
         _print_lines(error)
-    left = [{"path": e.path, "reason": e.reason, "lines": list(e.lines)} for e in undone.left]
+    left = [
+        {"path": e.path, "reason": e.reason, "lines": list(e.lines), "earlier": list(e.earlier)}
+        for e in undone.left
+    ]
     return {"tool": tool, "title": title, "changed": list(undone.changed), "left": left}
 
 
 def _print_lines(error: LeftAloneError) -> None:
     for line in error.lines:
+        print_message(f"  {printable_line(line)}")
+    if error.earlier:
+        print_message("Before TrayProxy changed the file, it contained:")
+    for line in error.earlier:
         print_message(f"  {printable_line(line)}")
 
 

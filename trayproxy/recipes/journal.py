@@ -35,7 +35,7 @@ class Version(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         sha256: The hash of the file, in hexadecimal.
         spans: The change from the original.
-        settings: The settings in it.
+        settings: The settings that the original does not have.
     """
 
     sha256: str
@@ -53,6 +53,7 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
         folders: The folders that TrayProxy has created for this file, or for that of another recipe
             in the same folder, the outermost first. The last recipe removes them.
         versions: The versions of TrayProxy. While one replaces another, the file may be either.
+        earlier: The settings of the file that TrayProxy has replaced, as text for the user.
     """
 
     path: str
@@ -60,6 +61,7 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
     original_sha256: str | None
     folders: tuple[str, ...]
     versions: tuple[Version, ...]
+    earlier: tuple[str, ...] = ()
 
 
 class RecipeJournal(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,7 +1,7 @@
 """The placeholders in the texts of recipes, such as ``{url}``, and their values."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trayproxy.desktop.system_proxy.base import BypassKind, BypassRule
@@ -31,6 +31,13 @@ NAMES = (
 _CONTAINER_HOST = "host.docker.internal"
 """The name of this computer inside a container of Docker Desktop (docs.docker.com, "Networking on
 Docker Desktop")."""
+
+_SEPARATORS: Mapping[Value, str] = {
+    "{no_proxy}": ",",
+    "{no_proxy_stars}": ",",
+    "{no_proxy_java}": "|",
+}
+"""The separator of the hosts in each list in one text."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
@@ -75,7 +82,8 @@ def fill_setting(template: SettingTemplate, surroundings: Surroundings) -> Setti
     another list of hosts, becomes the list of hosts.
     """
     path = tuple(fill(key, surroundings) for key in template.path)
-    return Setting(path, _value(template.value, surroundings))
+    separator = _SEPARATORS.get(template.value, "")
+    return Setting(path, _value(template.value, surroundings), separator)
 
 
 def _value(value: Value, surroundings: Surroundings) -> Value:

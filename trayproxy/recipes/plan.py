@@ -6,6 +6,7 @@ TrayProxy replaces its own settings by others (another port).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_setting
 
 from msgspec.structs import replace
 
@@ -28,16 +29,24 @@ class LeftAloneError(Exception):
         path: The file.
         reason: The reason, a clause.
         lines: The settings of TrayProxy that are still in the file, as text.
+        earlier: The settings that were in their place, as text.
         is_denied: True if an administrator might change the file.
     """
 
     def __init__(
-        self, path: str, reason: str, lines: Sequence[str] = (), *, is_denied: bool = False
+        self,
+        path: str,
+        reason: str,
+        lines: Sequence[str] = (),
+        earlier: Sequence[str] = (),
+        *,
+        is_denied: bool = False,
     ) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
         self.lines = tuple(lines)
+        self.earlier = tuple(earlier)
         self.is_denied = is_denied
 
 
@@ -116,13 +125,20 @@ def plan(
             f"line {line} contains a login, which TrayProxy would have to keep in its own files. "
             "Remove the line, and sign in with “trayproxy login”",
         )
-    settings = _settings(target, _decoded(original or b""))
+    text = _decoded(original or b"")
+    settings = tuple(s for s in _settings(target, text) if not _has(target.format, text, s))
     new = Version(digest(wanted) or "", spans, settings)
     if record is None:
         record = FileRecord(target.path, target.format, digest(original), (), ())
     versions = (*(v for v in record.versions if v.sha256 != new.sha256), new)
     created = tuple(dict.fromkeys((*record.folders, *folders)))
-    record = replace(record, format=target.format, folders=created, versions=versions)
+    record = replace(
+        record,
+        format=target.format,
+        folders=created,
+        versions=versions,
+        earlier=_earlier(target.format, text, settings),
+    )
     return FilePlan(target.path, present, wanted, record)
 
 
@@ -151,7 +167,8 @@ def original_of(record: FileRecord, present: bytes | None) -> bytes | None:
     lines = remaining_lines(record, present)
     if not lines:
         raise GoneError
-    raise LeftAloneError(record.path, "it was changed since TrayProxy wrote to it", lines)
+    reason = "it was changed since TrayProxy wrote to it"
+    raise LeftAloneError(record.path, reason, lines, record.earlier)
 
 
 def remaining_lines(record: FileRecord, present: bytes | None) -> tuple[str, ...]:
@@ -224,6 +241,18 @@ def _settings(target: FileTarget, text: str) -> tuple[Setting, ...]:
         return (*target.settings, *target.ca)
     missing = (s for s in target.ca if read_value(target.format, text, s.path) is None)
     return (*target.settings, *missing)
+
+
+def _earlier(text_format: Format, text: str, settings: Sequence[Setting]) -> tuple[str, ...]:
+    """Return the values that a text has for settings, as text for the user."""
+    if text_format in LINE_FORMATS:
+        return ()
+    lines: list[str] = []
+    for setting in settings:
+        value = read_value(text_format, text, setting.path)
+        if isinstance(value, str | int | tuple):
+            lines += as_lines(replace_setting(setting, value=value))
+    return tuple(line.encode("utf-8", "backslashreplace").decode() for line in lines)
 
 
 def _undone(record: FileRecord, version: Version, present: bytes) -> bytes | None:

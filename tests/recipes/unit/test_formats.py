@@ -221,6 +221,21 @@ CHANGES = [
         "\ufeff# >>> trayproxy >>>\none\ntwo\nthree\n# <<< trayproxy <<<\nHost *\n",
     ),
     (Format.WHOLE, "old\n", LINES, "one\ntwo\nthree\n"),
+    # Lists of hosts in one text
+    (
+        Format.CURLRC,
+        'noproxy = "intra, ::1"\n',
+        Setting(("noproxy",), "localhost,::1", ","),
+        'noproxy = "intra, ::1,localhost"\n',
+    ),
+    (Format.WGETRC, "no_proxy =\n", Setting(("no_proxy",), "a,b", ","), "no_proxy =a,b\n"),
+    (Format.NPMRC, "noproxy=*,x\n", Setting(("noproxy",), "a,b", ","), "noproxy=x,a,b\n"),
+    (
+        Format.PROPERTIES,
+        "hosts=*.corp.example|127.*\n",
+        Setting(("hosts",), "localhost|127.*|[::1]", "|"),
+        "hosts=*.corp.example|127.*|localhost|[::1]\n",
+    ),
 ]
 
 

@@ -145,6 +145,12 @@ def test_nothing_is_recorded_for_a_setting_that_is_there_already() -> None:
     assert not has_settings(target(), b"[")
 
 
+def test_settings_that_the_file_had_before_are_not_named_as_those_of_trayproxy() -> None:
+    settings = (Setting(("proxy",), "http://127.0.0.1:3128"), Setting(("noproxy",), "a,b", ","))
+    _, record = written(FileTarget(PATH, Format.NPMRC, settings), b"noproxy=b,a,c\n")
+    assert remaining_lines(record, b"noproxy=b,a,c\nproxy=http://other:1\n") == ()
+
+
 def test_a_file_that_was_changed_since_is_left_alone_and_its_lines_are_named() -> None:
     present, record = written(target(), b"[user]\n\tname = J\n")
     changed = present + b"[core]\n\teditor = vi\n"

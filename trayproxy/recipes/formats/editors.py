@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from trayproxy.recipes.formats.assignments import (
     CURLRC,
@@ -67,8 +68,9 @@ def read_value(text_format: Format, text: str, path: SettingPath) -> object:
 def set_values(text_format: Format, text: str, settings: Sequence[Setting]) -> str:
     """Return a text with settings set, and everything else as it was.
 
-    The entries of a list are added to the present entries. An entry ``NAME=value`` replaces that
-    of the same name. The lines of several settings of a block are one block.
+    The entries of a list are added to the present entries, also if the list is one text. An entry
+    ``NAME=value`` replaces that of the same name. The lines of several settings of a block are one
+    block.
 
     Args:
         text_format: The format of the text.
@@ -118,6 +120,8 @@ def _editor(text_format: Format, text: str) -> Editor:
 
 def _merged(setting: Setting, present: object) -> Setting:
     """Return the setting, with the present entries if it is a list."""
+    if setting.separator and isinstance(present, str):
+        return replace(setting, value=_joined(present, str(setting.value), setting.separator))
     if not isinstance(setting.value, tuple) or not isinstance(present, tuple):
         return setting
     added = list(dict.fromkeys(setting.value))
@@ -128,6 +132,18 @@ def _merged(setting: Setting, present: object) -> Setting:
         merged += [new for new in same if new not in merged] if same else [entry]
         added = [new for new in added if new not in same]
     return Setting(setting.path, (*merged, *added))
+
+
+def _joined(present: str, added: str, separator: str) -> str:
+    """Return a list of hosts in one text with the added entries behind the present ones.
+
+    The entry ``*`` is removed: with it, the program would reach no host through a proxy.
+    """
+    entries = [entry.strip() for entry in present.split(separator)]
+    missing = [entry for entry in added.split(separator) if entry not in entries]
+    if "*" in entries or not any(entries):
+        return separator.join((*(entry for entry in entries if entry not in ("", "*")), *missing))
+    return separator.join((present, *missing))
 
 
 def _is_equal(present: object, wanted: object) -> bool:

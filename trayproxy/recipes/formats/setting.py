@@ -63,10 +63,13 @@ class Setting:
     Attributes:
         path: Where the setting is.
         value: The value.
+        separator: The separator of the items if the value is a list in one text, such as ``,`` in
+            ``localhost,127.0.0.1``; otherwise empty.
     """
 
     path: SettingPath
     value: Value
+    separator: str = ""
 
     @property
     def name(self) -> str:
