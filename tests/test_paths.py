@@ -72,6 +72,19 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
             make_private(theirs)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_sudo_creates_no_folder_in_the_home_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    monkeypatch.setenv("SUDO_UID", "65534")
+    with pytest.raises(PathError, match="run TrayProxy without sudo"):
+        make_private(home / ".config" / "trayproxy")
+    assert not list(home.iterdir())
+
+
 def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PathError, match="not a folder"):

@@ -155,6 +155,7 @@ def make_private(folder: Path) -> None:
     """
     try:
         for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
+            _check_sudo(missing.parent)
             missing.mkdir(mode=0o700, exist_ok=True)
         _check_owner(folder, folder.lstat())
         status = folder.stat()
@@ -173,6 +174,16 @@ def _check_owner(folder: Path, status: os.stat_result) -> None:
     # Windows has no user ids; there the folders are in the profile, which is private by its ACL.
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         raise PathError(f"{folder} belongs to another user (uid {status.st_uid})")
+
+
+def _check_sudo(folder: Path) -> None:
+    """Raise `PathError` for a folder of the user who has called sudo, which may keep ``HOME``.
+
+    Folders that root creates there would prevent the user from running TrayProxy.
+    """
+    user = os.environ.get("SUDO_UID", "")
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and user == str(folder.stat().st_uid) != "0":
+        raise PathError(f"{folder} belongs to the user who runs sudo: run TrayProxy without sudo")
 
 
 def _runtime() -> Path:

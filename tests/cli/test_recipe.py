@@ -324,6 +324,28 @@ def test_a_recipe_without_files_has_only_text(cli: Cli) -> None:
     assert code == 1
     assert out.startswith("# Docker client: ")
     assert "There is no file that TrayProxy can change for it here." in err
+    shown = json.loads(cli("recipe", "docker", "--apply", "--json")[1])["recipes"][0]
+    assert shown["tool"] == "docker"
+
+
+def test_it_is_told_that_the_program_cannot_connect_until_trayproxy_runs(
+    cli: Cli, request: pytest.FixtureRequest
+) -> None:
+    code, _, err = cli("recipe", "curl", "--apply")
+    assert code == 0
+    assert "TrayProxy is not running: curl cannot connect until it is." in err
+    request.getfixturevalue("service")
+    code, _, err = cli("recipe", "git", "--apply")
+    assert (code, "not running" in err) == (0, False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_state_folder_that_cannot_be_used_is_reported(cli: Cli, paths: Paths) -> None:
+    paths.prepare()
+    os.chown(paths.state, 65534, 65534)
+    code, out, err = cli("recipe", "--undo")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"No file was changed. {paths.state} belongs to another user")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from trayproxy.cli import recipe_problems as problems
 from trayproxy.cli.local_address import present_address
 from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
 from trayproxy.cli.recipe_text import RecipeEntry, as_lines, copyable_texts, list_text, print_text
+from trayproxy.cli.service_client import connect_if_running
 from trayproxy.cli.verb_parser import Arguments, VerbParser, unknown_word
 from trayproxy.desktop.company_ca import company_ca_file
 from trayproxy.desktop.installation import InstallationError, installed_program
@@ -81,6 +82,10 @@ def _list(paths: Paths, arguments: Arguments) -> None:
 
 def _show(paths: Paths, arguments: Arguments) -> None:
     entry = _entry(_checked_tool(arguments), _surroundings(paths, present_address(paths)))
+    _print_entry(entry, arguments)
+
+
+def _print_entry(entry: RecipeEntry, arguments: Arguments) -> None:
     if arguments.json:
         _print_json([_identity(entry) | _text_members(entry)])
     else:
@@ -89,17 +94,19 @@ def _show(paths: Paths, arguments: Arguments) -> None:
 
 def _apply(paths: Paths, arguments: Arguments) -> None:
     entry = _entry(_checked_tool(arguments), _surroundings(paths, present_address(paths)))
-    texts = copyable_texts(entry)
     if not entry.targets:
-        print_line(print_text(entry, texts))
+        _print_entry(entry, arguments)
         raise CommandError.from_problem(problems.nothing_to_change(entry.title))
     journals = RecipeJournals(paths.recipes_folder)
-    with _changing(paths, entry.title), _told_damage(journals, entry.tool, entry.title):
+    with (
+        _changing(paths, f"{entry.title} was not changed"),
+        _told_damage(journals, entry.tool, entry.title),
+    ):
         try:
             changed = changes.apply(entry.tool, entry.targets, journals, ToolFiles())
         except LeftAloneError as error:
             if error.is_denied and any(target.is_of_system for target in entry.targets):
-                print_line(print_text(entry, texts))
+                _print_entry(entry, arguments)
                 raise CommandError.from_problem(
                     problems.needs_administrator(entry.title, error)
                 ) from None
@@ -111,18 +118,30 @@ def _apply(paths: Paths, arguments: Arguments) -> None:
         _print_json([_identity(entry) | {"state": changes.State.APPLIED, "changed": changed}])
         return
     print_line("\n".join(as_lines(entry, changed)))
-    for note in texts.notes:
+    for note in copyable_texts(entry).notes:
         print_message(note)
+    _print_if_not_running(paths, entry.title)
+
+
+def _print_if_not_running(paths: Paths, title: str) -> None:
+    client = connect_if_running(paths)
+    if client is not None:
+        client.close()
+        return
+    print_message(
+        f"TrayProxy is not running: {title} cannot connect until it is. Start it with “trayproxy”; "
+        "to start it when you log in: trayproxy autostart on"
+    )
 
 
 def _undo(paths: Paths, arguments: Arguments) -> int:
     journals = RecipeJournals(paths.recipes_folder)
-    chosen = journals.tools()
-    if arguments.tool is not None:
-        chosen = (arguments.tool if arguments.tool in chosen else _checked_tool(arguments),)
     results: list[Mapping[str, Any]] = []
     failures: list[CommandError] = []
-    with _changing(paths, "the programs"):
+    with _changing(paths, "No file was changed"):
+        chosen = journals.tools()
+        if arguments.tool is not None:
+            chosen = (arguments.tool if arguments.tool in chosen else _checked_tool(arguments),)
         for tool in chosen:
             try:
                 results.append(_undo_one(tool, journals, is_quiet=arguments.json))
@@ -184,16 +203,16 @@ def _text_members(entry: RecipeEntry) -> dict[str, Any]:
 
 
 @contextmanager
-def _changing(paths: Paths, title: str) -> Iterator[None]:
-    """Hold the lock for changes by recipes; report its errors and those of the journal."""
+def _changing(paths: Paths, failure: str) -> Iterator[None]:
+    """Hold the lock for changes by recipes; report an error of the state folder as `failure`."""
     try:
         paths.prepare()
         with changing_settings(paths.recipes_lock, _LOCK_TIMEOUT_S):
             yield
     except SettingsBusyError:
-        raise CommandError.from_problem(problems.busy(title)) from None
+        raise CommandError.from_problem(problems.busy(failure)) from None
     except OSError as error:
-        raise CommandError.from_problem(problems.no_lock(title, error)) from None
+        raise CommandError.from_problem(problems.no_lock(failure, error)) from None
 
 
 @contextmanager

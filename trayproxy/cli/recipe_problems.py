@@ -71,16 +71,15 @@ def journal_unusable(title: str, error: JournalError) -> Problem:
     return _not_changed(title, f"The record of its changes cannot be used: {error.reason}.")
 
 
-def no_lock(title: str, error: OSError) -> Problem:
+def no_lock(failure: str, error: OSError) -> Problem:
     """Return the problem for a state folder that cannot be used."""
-    return _not_changed(title, f"{error.strerror or error}.")
+    return Problem("TP-610", failure, f"{error}.")
 
 
-def busy(title: str) -> Problem:
+def busy(failure: str) -> Problem:
     """Return the problem for another process that applies or undoes a recipe."""
-    return _not_changed(
-        title, "Another process of TrayProxy is changing files and does not finish. Try again."
-    )
+    body = "Another process of TrayProxy is changing files and does not finish. Try again."
+    return Problem("TP-610", failure, body)
 
 
 def _not_changed(title: str, body: str) -> Problem:

@@ -123,7 +123,7 @@ def print_text(entry: RecipeEntry, texts: Texts) -> str:
             lines += (f"# {how}:", file["text"].rstrip("\n"))
         if texts.files:
             lines.append("# To undo it, remove the lines again.")
-    if texts.files:
+    if texts.files and not all(target.is_of_system for target in entry.targets):
         lines.append(f"# Or let TrayProxy change the file: trayproxy recipe {entry.tool} --apply")
     return "\n".join((*lines, *(f"# {note}" for note in texts.notes)))
 
