@@ -54,6 +54,15 @@ def test_octets_that_are_not_http_are_refused_before_the_head_times_out(
         assert client.take_all() == b""
 
 
+@pytest.mark.parametrize(("octets", "status"), [(GET[:-2], b"400"), (b"", b"")])
+def test_a_request_that_ends_in_its_head_is_refused(
+    client: ProxyClient, octets: bytes, status: bytes
+) -> None:
+    client.send(octets)
+    client.finish()
+    assert client.take_all().partition(b"HTTP/1.1 ")[2][:3] == status
+
+
 def test_empty_lines_between_requests_are_ignored(client: ProxyClient) -> None:
     client.send(post(URL, b"x") + b"\r\n\r\n" + GET)
     assert [client.reply().status, client.reply().status] == [200, 200]

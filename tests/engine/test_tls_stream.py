@@ -222,6 +222,37 @@ def test_the_system_context_does_not_ignore_truncations(monkeypatch: pytest.Monk
     assert not system_context().options & ssl.OP_IGNORE_UNEXPECTED_EOF
 
 
+@pytest.mark.parametrize(
+    ("mode", "checks_host", "count", "is_inner"),
+    [
+        (ssl.CERT_REQUIRED, True, 150, True),
+        # The system itself verifies the certificate, or no authority is loaded yet.
+        (ssl.CERT_NONE, True, 150, False),
+        (ssl.CERT_REQUIRED, False, 150, False),
+        (ssl.CERT_REQUIRED, True, 0, False),
+    ],
+)
+def test_the_inner_context_of_truststore_is_used_where_openssl_verifies(
+    monkeypatch: pytest.MonkeyPatch,
+    mode: ssl.VerifyMode,
+    checks_host: bool,
+    count: int,
+    is_inner: bool,
+) -> None:
+    inner = SimpleNamespace(
+        verify_mode=mode, check_hostname=checks_host, cert_store_stats=lambda: {"x509_ca": count}
+    )
+    outer = SimpleNamespace(
+        options=0,
+        set_alpn_protocols=lambda names: None,
+        wrap_bio=lambda *buffers, server_hostname: SimpleNamespace(context=inner),
+    )
+    module = SimpleNamespace(SSLContext=lambda protocol: outer)
+    monkeypatch.setitem(sys.modules, "truststore", module)
+    context: object = system_context()
+    assert context is (inner if is_inner else outer)
+
+
 def unexpected_end() -> ssl.SSLError:
     """Return the error raised by Python 3.11.2 on OpenSSL 3 in place of `ssl.SSLEOFError`."""
     error = ssl.SSLError(1, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof while reading")

@@ -704,11 +704,14 @@ def test_a_request_without_a_challenge_needs_no_permit() -> None:
     assert desk.permit_count == 0
 
 
-def test_a_missing_ticket_is_reported_with_the_challenges() -> None:
+@pytest.mark.parametrize("octets", [GET, POST], ids=["get", "post"])
+def test_a_missing_ticket_is_reported_with_the_challenges(octets: bytes) -> None:
     upstream = in_turn(closing(challenge("NTLM", 'Basic realm="corp"')))
-    play = Play(upstream, desk_for(ScriptedScheme((NO_TICKET,)), is_known=True))
-    assert play.ask(GET) == [503]
-    assert play.connections.count == 1
+    scheme = ScriptedScheme((NO_TICKET,))
+    play = Play(upstream, desk_for(scheme, is_known=True))
+    assert play.ask(octets) == [503]
+    # No content is read for a second handshake.
+    assert (play.connections.count, len(scheme.handshakes)) == (1, 1)
     (request,) = play.desk.challenged_requests
     assert (request.verdict, [one.scheme for one in request.challenges]) == (
         NO_TICKET,
