@@ -413,18 +413,6 @@ def test_other_users_are_refused_on_both_addresses(engine: Running) -> None:
 
 
 @needs_ipv6
-def test_the_engine_works_without_the_other_loopback_address(
-    start: Start, recorder: Recorder
-) -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
-        port = taken.getsockname()[1]
-        engine = start(office(recorder.port), FakeBroker(LOGIN, is_known=True), port=port)
-        with engine.connect() as client:
-            assert client.ask(GET).status == 200
-    assert any(f"not listening on [::1]:{port}" in line for line in engine.complaints.lines)
-
-
-@needs_ipv6
 @pytest.mark.parametrize(("host", "beside"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
 def test_the_engine_listens_on_the_other_address_once_it_is_free(
     start: Start, recorder: Recorder, host: str, beside: str
