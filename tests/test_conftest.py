@@ -30,3 +30,10 @@ def test_a_skip_is_a_failure_if_everything_is_installed(monkeypatch: pytest.Monk
 def test_a_deselected_test_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert outcome_of("Skipped: needs ip") == "skipped"
+
+
+@pytest.mark.xdist_group("guard")
+def test_the_tests_of_a_group_run_in_one_worker(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("loadgroup", False):
+        # pytest-xdist gives tests with the same end of their id to the same worker.
+        assert request.node.nodeid.endswith("@guard")
