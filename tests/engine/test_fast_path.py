@@ -26,7 +26,6 @@ from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.net.fd_task import Pause
 from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.resolver import Address, Resolver
-from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.upstream.pool import PoolKey
 from trayproxy.engine.upstream.route import Route
@@ -461,63 +460,3 @@ def test_a_client_with_many_pipelined_requests_does_not_block_others(start: Star
         reader.join()
     assert asked.count("often.test") == 1000
     assert asked.index("origin.test") < 500
-
-
-def test_a_download_that_never_blocks_does_not_block_others(
-    start_scripted: StartScripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither the next hop nor the client blocks, as if both were faster than the engine."""
-    size, passed_on = 5000, 0
-    seen: list[int] = []
-    go_on = Event()
-
-    fill, heads = SocketStream.fill, list[bool]()
-
-    def fill_with_octet(stream: SocketStream) -> bool:
-        nonlocal passed_on
-        if stream.socket.getpeername()[1] != upstream.port:
-            return fill(stream)
-        if not any(heads):
-            heads.append(fill(stream))
-            return heads[-1]
-        passed_on += 1
-        stream.inbox += b"x"
-        return True
-
-    def long(peer: ScriptedConnection) -> None:
-        peer.read_head()
-        assert go_on.wait(20)
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-        peer.read_all()
-
-    engine, upstream = start_scripted(long)
-    ways = engine.engine.context.route_for
-
-    def look(target: Authority) -> Route | None:
-        if target.host == "other.test":
-            seen.append(passed_on)
-            return None
-        return ways(target)
-
-    engine.engine.context.route_for = look
-    monkeypatch.setattr(SocketStream, "fill", fill_with_octet)
-    with engine.connect() as client, engine.connect() as other:
-
-        def both_at_once() -> None:
-            [connection] = [
-                work.downstream.upstream.stream.socket
-                for work in engine.engine.executor.works.values()
-                if isinstance(work, ClientConnection) and work.downstream.upstream is not None
-            ]
-            go_on.set()
-            connection.setblocking(True)
-            connection.recv(1, socket.MSG_PEEK)
-            connection.setblocking(False)
-            other.send(get(b"http://other.test/"))
-
-        client.send(GET)
-        upstream.peer(1).wait_for(b"\r\n\r\n")
-        engine.call(both_at_once)
-        assert other.reply().status == 503
-        assert client.reply().body == b"x" * size
-    assert seen[0] < size
