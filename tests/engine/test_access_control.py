@@ -5,6 +5,8 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -183,6 +185,22 @@ def test_a_reset_connection_is_not_mistaken_for_the_next_from_its_port(
             assert first.recv(len(GET)) == GET, "it could have been served"
             assert access_control.admits(second, next_peer)
             assert access_control.is_held(second)
+
+
+@pytest.mark.parametrize(
+    ("peer", "family"),
+    [(("127.0.0.1", 50_000), socket.AF_INET), (("::1", 50_000, 0, 0), socket.AF_INET6)],
+)
+def test_the_owner_of_a_client_is_looked_up_by_its_host_and_port(
+    peer: tuple[Any, ...], family: int
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    owners: Any = SimpleNamespace(owner_of=lambda *endpoints: asked.append(endpoints))
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        assert not AccessControl(owners, OWN).admits(near, peer, ("127.0.0.1", 3128))
+    assert asked == [(("127.0.0.1", 3128), peer[:2], family)]
 
 
 @pytest.mark.parametrize("is_new", [True, False])
