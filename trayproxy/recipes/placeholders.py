@@ -119,13 +119,14 @@ def _text(name: str, surroundings: Surroundings) -> str:
 
 
 def _hosts(notation: str, bypass: Sequence[BypassRule]) -> tuple[str, ...]:
+    hosts: tuple[str, ...] = (*LOOPBACK, *no_proxy(bypass).entries)
     match notation:
         case "no_proxy_java":
             # docs.oracle.com, "Java Networking and Proxies": patterns with * at one end.
-            return ("localhost", "127.*", "[::1]", *_starred(bypass))
+            hosts = ("localhost", "127.*", "[::1]", *_starred(bypass))
         case "no_proxy_stars":
-            return (*LOOPBACK, *_starred(bypass))
-    return (*LOOPBACK, *no_proxy(bypass).entries)
+            hosts = (*LOOPBACK, *_starred(bypass))
+    return tuple(dict.fromkeys(hosts))
 
 
 def _starred(bypass: Sequence[BypassRule]) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ BYPASS = (
     BypassRule("intra", BypassKind.NAME, "intra"),
     BypassRule("10.0.0.0/8", BypassKind.NETWORK, str(ip_network("10.0.0.0/8"))),
     BypassRule("a.example:8080", BypassKind.NAME, "a.example", 8080),
+    BypassRule("127.0.0.1", BypassKind.ADDRESS, "127.0.0.1"),
 )
 
 
@@ -113,7 +114,7 @@ BYPASS = (
         ("{container_url}", "http://host.docker.internal:3128"),
         ("{no_proxy}", "localhost,127.0.0.1,::1,.corp.example,10.0.0.0/8"),
         ("{no_proxy_stars}", "localhost,127.0.0.1,::1,*.corp.example,intra"),
-        ("{no_proxy_java}", "localhost|127.*|[::1]|*.corp.example|intra"),
+        ("{no_proxy_java}", "localhost|127.*|[::1]|*.corp.example|intra|127.0.0.1"),
         ("{http_proxy: '{url}'}", "{http_proxy: 'http://127.0.0.1:3128'}"),
         ("{trayproxy} connect %h:%p", "/opt/trayproxy connect %h:%p"),
         ("${ca}", "$/ca.pem"),

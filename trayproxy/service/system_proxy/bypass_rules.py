@@ -7,8 +7,15 @@ from trayproxy.routing.bypass import AddressRange, ExactName, LocalNames, Rule, 
 
 
 def bypass_rules(texts: Iterable[str]) -> tuple[BypassRule, ...]:
-    """Return the rules of a profile; raise `ProfileError` for an invalid rule."""
-    return tuple(_bypass_rule(text, Rule.parse(text)) for text in texts)
+    """Return the rules of a profile; raise `ProfileError` for an invalid rule.
+
+    Rules for ``localhost`` are left out, because every target excludes it
+    (`trayproxy.desktop.system_proxy.base.LOOPBACK_EXCEPTIONS`).
+    """
+    rules = (_bypass_rule(text, Rule.parse(text)) for text in texts)
+    return tuple(
+        rule for rule in rules if (rule.kind, rule.subject) != (BypassKind.NAME, "localhost")
+    )
 
 
 def _bypass_rule(text: str, rule: Rule) -> BypassRule:
