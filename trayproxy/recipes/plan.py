@@ -4,6 +4,7 @@ A change always starts from the original, the file without the settings of TrayP
 TrayProxy replaces its own settings by others (another port).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_setting
@@ -13,10 +14,13 @@ from msgspec.structs import replace
 from trayproxy.recipes.formats.editors import read_value, set_values
 from trayproxy.recipes.formats.setting import Format, Setting, UnreadableTextError
 from trayproxy.recipes.journal import FileRecord, Version, digest
-from trayproxy.recipes.spans import changed, difference, inverse, line_with_login
+from trayproxy.recipes.spans import Span, changed, difference, inverse, line_with_login
 
 LINE_FORMATS = (Format.BLOCK, Format.FIRST_BLOCK, Format.WHOLE)
 """The formats whose settings are lines."""
+
+_LOGIN = re.compile(r"(?:= |//)[^\s/:@]*:.*@", re.DOTALL)
+"""A login in a setting as text; a password may contain spaces."""
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """The byte order marks of UTF-16."""
@@ -118,15 +122,15 @@ def plan(
     if wanted == original:
         return FilePlan(target.path, present, wanted, None)
     spans = difference(original or b"", wanted)
-    line = line_with_login(original or b"", spans)
-    if line is not None:
-        raise LeftAloneError(
-            target.path,
-            f"line {line} contains a login, which TrayProxy would have to keep in its own files. "
-            "Remove the line, and sign in with “trayproxy login”",
-        )
     text = _decoded(original or b"")
     settings = tuple(s for s in _settings(target, text) if not _has(target.format, text, s))
+    earlier = _earlier(target.format, text, settings)
+    if where := _place_of_login(original or b"", spans, earlier):
+        raise LeftAloneError(
+            target.path,
+            f"{where} contains a login, which TrayProxy would have to keep in its own files. "
+            "Remove it, and sign in with “trayproxy login”",
+        )
     new = Version(digest(wanted) or "", spans, settings)
     if record is None:
         record = FileRecord(target.path, target.format, digest(original), (), ())
@@ -137,9 +141,18 @@ def plan(
         format=target.format,
         folders=created,
         versions=versions,
-        earlier=_earlier(target.format, text, settings),
+        earlier=earlier,
     )
     return FilePlan(target.path, present, wanted, record)
+
+
+def _place_of_login(original: bytes, spans: Sequence[Span], earlier: Sequence[str]) -> str:
+    """Return where a replaced setting contains a login; empty if none does."""
+    line = line_with_login(original, spans)
+    if line is not None:
+        return f"line {line}"
+    named = [setting.partition(" = ")[0] for setting in earlier if _LOGIN.search(setting)]
+    return f"“{named[0]}”" if named else ""
 
 
 class GoneError(Exception):

@@ -198,8 +198,10 @@ def test_a_whole_file_of_another_program_is_left_alone() -> None:
         (
             b"[http]\n\tproxy = http://jdoe:secret@proxy.example:8080\n",
             "line 2 contains a login, which TrayProxy would have to keep in its own files. "
-            "Remove the line, and sign in with “trayproxy login”",
+            "Remove it, and sign in with “trayproxy login”",
         ),
+        (b"[http]\n\tproxy = http://jdoe:sec<ret@proxy.example\n", "“http.proxy” contains a login"),
+        (b"[http]\n\tproxy = jdoe:my secret@proxy.example\n", "“http.proxy” contains a login"),
     ],
 )
 def test_a_file_is_left_alone_with_a_reason(present: bytes, text: str) -> None:
