@@ -8,7 +8,7 @@ import msgspec
 
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.recipes.formats.setting import Format
-from trayproxy.recipes.placeholders import NAMES, names_in
+from trayproxy.recipes.placeholders import CA_NAMES, NAMES, names_in
 from trayproxy.recipes.recipe import Recipe, SettingTemplate, ToolFile
 
 _SUFFIX = ".toml"
@@ -57,7 +57,7 @@ def _check(recipe: Recipe) -> None:
     for text in (*with_ca, *without_ca):
         if unknown := set(names_in(text)) - set(NAMES):
             raise RecipeError(f"unknown placeholder {{{unknown.pop()}}} in “{text}”")
-    if any("ca" in names_in(text) for text in without_ca):
+    if any(CA_NAMES.intersection(names_in(text)) for text in without_ca):
         raise RecipeError("{ca} is only for the settings and commands of the CA")
     for file in recipe.files:
         _check_file(file)

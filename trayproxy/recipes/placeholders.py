@@ -16,6 +16,10 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 NAMES = (
     "address",
     "ca",
+    "ca_double_quoted",
+    "ca_fish",
+    "ca_powershell",
+    "ca_sh",
     "container_url",
     "host",
     "no_proxy",
@@ -26,7 +30,11 @@ NAMES = (
     "trayproxy",
     "url",
 )
-"""The placeholders. ``{port_number}`` is a whole value, a number."""
+"""The placeholders. ``{port_number}`` is a whole value, a number. The variants of ``{ca}`` are for
+texts between apostrophes, or between double quotes, because a path may contain any character."""
+
+CA_NAMES = frozenset(name for name in NAMES if name.startswith("ca"))
+"""The placeholders of the file with certificates."""
 
 _CONTAINER_HOST = "host.docker.internal"
 """The name of this computer inside a container of Docker Desktop (docs.docker.com, "Networking on
@@ -109,6 +117,10 @@ def _text(name: str, surroundings: Surroundings) -> str:
     return {
         "address": surroundings.address,
         "ca": surroundings.ca,
+        "ca_double_quoted": re.sub(r'[\\"]', r"\\\g<0>", surroundings.ca),
+        "ca_fish": re.sub(r"[\\']", r"\\\g<0>", surroundings.ca),
+        "ca_powershell": surroundings.ca.replace("'", "''"),
+        "ca_sh": surroundings.ca.replace("'", "'\\''"),
         "container_url": f"http://{_CONTAINER_HOST}:{port}",
         "host": host.removeprefix("[").removesuffix("]"),
         "port": port,

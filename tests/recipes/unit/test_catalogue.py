@@ -9,7 +9,7 @@ from trayproxy.desktop.system_proxy.base import BypassKind, BypassRule
 from trayproxy.recipes.catalogue import RecipeError, load, parse, tools
 from trayproxy.recipes.formats.setting import Setting
 from trayproxy.recipes.placeholders import NAMES, Surroundings, fill, fill_setting, names_in
-from trayproxy.recipes.plan import edited, has_settings
+from trayproxy.recipes.plan import LINE_FORMATS, edited, has_settings
 from trayproxy.recipes.recipe import Recipe, SettingTemplate, ToolFile
 from trayproxy.recipes.targets import Computer, path_of, targets
 
@@ -124,6 +124,26 @@ def test_the_placeholders(text: str, filled: str) -> None:
     surroundings = Surroundings("127.0.0.1:3128", BYPASS, "/ca.pem", "/opt/trayproxy")
     assert fill(text, surroundings) == filled
     assert set(names_in(text)) <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("'{ca_sh}'", r"""'/home/o'\''brien/"\ca.pem'"""),
+        ("'{ca_fish}'", r"""'/home/o\'brien/"\\ca.pem'"""),
+        ("'{ca_powershell}'", r"""'/home/o''brien/"\ca.pem'"""),
+        ('"{ca_double_quoted}"', r'''"/home/o'brien/\"\\ca.pem"'''),
+    ],
+)
+def test_the_path_of_the_ca_is_one_word_in_each_shell(text: str, filled: str) -> None:
+    assert fill(text, Surroundings("127.0.0.1:3128", ca=r"""/home/o'brien/"\ca.pem""")) == filled
+
+
+@pytest.mark.parametrize("tool", tools())
+def test_no_shell_gets_the_path_of_the_ca_without_escapes(tool: str) -> None:
+    recipe = load(tool)
+    blocks = [file for file in recipe.files if file.format in LINE_FORMATS]
+    assert not any("{ca}" in str(file.ca) for file in blocks)
 
 
 def test_all_placeholders_have_values() -> None:
