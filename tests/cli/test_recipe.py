@@ -329,14 +329,16 @@ def test_a_recipe_without_files_has_only_text(cli: Cli) -> None:
 
 
 def test_it_is_told_that_the_program_cannot_connect_until_trayproxy_runs(
-    cli: Cli, request: pytest.FixtureRequest
+    cli: Cli, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, err = cli("recipe", "curl", "--apply")
     assert code == 0
     assert "TrayProxy is not running: curl cannot connect until it is." in err
+    assert "TrayProxy does not start when you log in. To make it start: trayproxy aut" in err
     request.getfixturevalue("service")
+    monkeypatch.setattr(recipe, "starts_at_log_in", lambda: True)
     code, _, err = cli("recipe", "git", "--apply")
-    assert (code, "not running" in err) == (0, False)
+    assert (code, "not running" in err, "log in" in err) == (0, False, False)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

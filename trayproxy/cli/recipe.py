@@ -13,6 +13,7 @@ from trayproxy.cli.output import CommandError, json_line, print_line, print_mess
 from trayproxy.cli.recipe_text import RecipeEntry, as_lines, copyable_texts, list_text, print_text
 from trayproxy.cli.service_client import connect_if_running
 from trayproxy.cli.verb_parser import Arguments, VerbParser, unknown_word
+from trayproxy.desktop.autostart.factory import starts_at_log_in
 from trayproxy.desktop.company_ca import company_ca_file
 from trayproxy.desktop.installation import InstallationError, installed_program
 from trayproxy.desktop.system_name import SystemName, system_name
@@ -124,14 +125,16 @@ def _apply(paths: Paths, arguments: Arguments) -> None:
 
 
 def _print_if_not_running(paths: Paths, title: str) -> None:
+    """Say if a program cannot connect now, or after the next log-in."""
     client = connect_if_running(paths)
-    if client is not None:
+    if client is None:
+        text = f"TrayProxy is not running: {title} cannot connect until it is. Start it with"
+        print_message(f"{text} “trayproxy”.")
+    else:
         client.close()
-        return
-    print_message(
-        f"TrayProxy is not running: {title} cannot connect until it is. Start it with “trayproxy”; "
-        "to start it when you log in: trayproxy autostart on"
-    )
+    if not starts_at_log_in():
+        text = "TrayProxy does not start when you log in. To make it start: trayproxy autostart on"
+        print_message(text)
 
 
 def _undo(paths: Paths, arguments: Arguments) -> int:
