@@ -333,8 +333,9 @@ def test_it_is_told_that_the_program_cannot_connect_until_trayproxy_runs(
 ) -> None:
     code, _, err = cli("recipe", "curl", "--apply")
     assert code == 0
-    assert "TrayProxy is not running: curl cannot connect until it is." in err
+    assert "TrayProxy is not running, and programs with this setting cannot connect" in err
     assert "TrayProxy does not start when you log in. To make it start: trayproxy aut" in err
+    assert "not running" not in cli("recipe", "ssh", "--apply")[2]
     request.getfixturevalue("service")
     monkeypatch.setattr(recipe, "starts_at_log_in", lambda: True)
     code, _, err = cli("recipe", "git", "--apply")

@@ -121,15 +121,19 @@ def _apply(paths: Paths, arguments: Arguments) -> None:
     print_line("\n".join(as_lines(entry, changed)))
     for note in copyable_texts(entry).notes:
         print_message(note)
-    _print_if_not_running(paths, entry.title)
+    # OpenSSH runs “trayproxy connect”, which starts TrayProxy.
+    if not any("{trayproxy}" in str(file.settings) for file in entry.recipe.files):
+        _print_if_not_running(paths)
 
 
-def _print_if_not_running(paths: Paths, title: str) -> None:
-    """Say if a program cannot connect now, or after the next log-in."""
+def _print_if_not_running(paths: Paths) -> None:
+    """Say if programs cannot connect now, or after the next log-in."""
     client = connect_if_running(paths)
     if client is None:
-        text = f"TrayProxy is not running: {title} cannot connect until it is. Start it with"
-        print_message(f"{text} “trayproxy”.")
+        text = (
+            "TrayProxy is not running, and programs with this setting cannot connect until it is."
+        )
+        print_message(f"{text} Start it with “trayproxy”.")
     else:
         client.close()
     if not starts_at_log_in():
