@@ -160,7 +160,7 @@ def test_a_refusal_is_reported(cli: Cli, service: FakeServiceHandler) -> None:
     service.failure = Failed(Problem("TP-605", "It does not work", "Forget it, or keep it."))
     code, out, err = cli("system-proxy", "on")
     assert (code, out) == (1, "")
-    assert "TP-605" in err
+    assert "(TP-605)\n  To forget it: trayproxy system-proxy on --forget. To keep it: --keep" in err
 
 
 def test_on_needs_the_service(cli: Cli, target: FakeProxyTarget) -> None:

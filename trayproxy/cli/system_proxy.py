@@ -105,7 +105,13 @@ def _add_json(parser: VerbParser) -> None:
 def _turn_on(paths: Paths, arguments: Arguments) -> None:
     message = UseSystemProxy(True, arguments.mode, arguments.leftover)
     with require_service(paths) as client:
-        _print(_request(client, message), arguments)
+        try:
+            _print(_request(client, message), arguments)
+        except CommandError as error:
+            if "(TP-605)" not in error.message:
+                raise
+            options = "To forget it: trayproxy system-proxy on --forget. To keep it: --keep"
+            raise CommandError(f"{error.message}\n  {options}", error.exit_code) from None
 
 
 def _turn_off(paths: Paths, arguments: Arguments) -> None:
