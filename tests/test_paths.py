@@ -106,14 +106,18 @@ def test_a_home_with_two_spellings_has_one_socket(tmp_path: Path) -> None:
 def test_without_a_runtime_folder_the_state_folder_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Like platformdirs without a log-in session, and if another user has created its folder.
+    # Like platformdirs without a log-in session, if another user has created its folder, and if the
+    # disk is full.
     def taken(*_: object, **__: object) -> Path:
         raise PermissionError
+
+    def full(*_: object, **__: object) -> Path:
+        raise FileNotFoundError("No usable temporary directory found")
 
     def shared(*_: object, **__: object) -> Path:
         return Path(f"/tmp/runtime-{os.geteuid()}/trayproxy")
 
-    for runtime in (taken, shared):
+    for runtime in (taken, full, shared):
         monkeypatch.setattr(platformdirs, "user_runtime_path", runtime)
         with tempfile.TemporaryDirectory(prefix="tp-") as folder:
             monkeypatch.setenv("XDG_STATE_HOME", folder)

@@ -200,7 +200,8 @@ def _runtime() -> Path:
         warnings.simplefilter("ignore")
         try:
             runtime = platformdirs.user_runtime_path(_APP, appauthor=False)
-        except PermissionError:
+        except OSError:
+            # No folder for temporary files can be written, for example because the disk is full.
             return fallback
     # The fallback of platformdirs is in the shared folder for temporary files: another user could
     # create a folder of that name first, and TrayProxy would never start.

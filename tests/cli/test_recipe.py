@@ -372,7 +372,7 @@ def test_a_recipe_of_another_system_is_not_offered(
 ) -> None:
     monkeypatch.setattr(recipe, "system_name", lambda: SystemName.WINDOWS)
     code, _, err = cli("recipe", "zsh")
-    assert (code, err) == (1, "The recipe for Zsh is only for linux, macos.\n")
+    assert (code, err) == (1, "The recipe for Zsh is only for Linux and macOS.\n")
     assert "zsh" not in states(cli)
 
 

@@ -234,7 +234,7 @@ def test_a_damaged_journal_is_reported_and_kept(
 ) -> None:
     paths.shared.mkdir()
     paths.system_proxy_file.write_text("{")
-    assert "TP-604" in cli("system-proxy", "status")[2]
+    assert "cannot be used: it is not complete. To put" in cli("system-proxy", "status")[2]
     code, _, err = cli("system-proxy", "restore")
     assert code == 1
     assert "TP-606" in err

@@ -16,7 +16,7 @@ from trayproxy.cli.verb_parser import Arguments, VerbParser, unknown_word
 from trayproxy.desktop.autostart.factory import starts_at_log_in
 from trayproxy.desktop.company_ca import company_ca_file
 from trayproxy.desktop.installation import InstallationError, installed_program
-from trayproxy.desktop.system_name import SystemName, system_name
+from trayproxy.desktop.system_name import SYSTEM_TITLES, SystemName, system_name
 from trayproxy.desktop.tool_file import ToolFiles
 from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
@@ -243,7 +243,7 @@ def _checked_tool(arguments: Arguments) -> str:
     if tool in known:
         return tool
     if tool in tools():
-        systems = ", ".join(load(tool).systems)
+        systems = " and ".join(SYSTEM_TITLES[system] for system in load(tool).systems)
         raise CommandError(f"The recipe for {load(tool).title} is only for {systems}.")
     parser: VerbParser = arguments.parser
     parser.error(unknown_word(tool, known))

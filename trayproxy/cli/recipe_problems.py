@@ -68,7 +68,9 @@ def damaged(title: str, aside: Path) -> Problem:
 
 def journal_unusable(title: str, error: JournalError) -> Problem:
     """Return the problem for a journal that cannot be read or written."""
-    return _not_changed(title, f"The record of its changes cannot be used: {error.reason}.")
+    return Problem(
+        "TP-610", f"The record of the changes for {title} cannot be used", f"{error.reason}."
+    )
 
 
 def no_lock(failure: str, error: OSError) -> Problem:

@@ -216,11 +216,18 @@ def _status_of_files(paths: Paths) -> SystemProxyStatus:
     from trayproxy.service.system_proxy.operations import read_back, status_of
     from trayproxy.service.system_proxy.problems import ERRORS, problem_of
     from trayproxy.system_settings.entries import TargetError
+    from trayproxy.system_settings.journal import JournalError
 
     try:
         return status_of(read_back(files_of(paths), proxy_targets(starts_at_log_in)))
     except TargetError as error:
         return SystemProxyStatus(SystemProxyState.UNAVAILABLE, hints=(f"{error}",))
+    except JournalError as error:
+        raise CommandError(
+            f"The record of your system proxy cannot be used: {error.reason}. To put your settings "
+            "back, or to keep a damaged record under another name: trayproxy system-proxy restore "
+            "(TP-606)"
+        ) from None
     except ERRORS as error:
         raise CommandError.from_problem(problem_of(error, "")) from None
 

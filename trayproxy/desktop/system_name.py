@@ -12,6 +12,14 @@ class SystemName(StrEnum):
     WINDOWS = "windows"
 
 
+SYSTEM_TITLES = {
+    SystemName.LINUX: "Linux",
+    SystemName.MACOS: "macOS",
+    SystemName.WINDOWS: "Windows",
+}
+"""The names of the systems, as their vendors write them."""
+
+
 def system_name(platform: str = sys.platform) -> SystemName:
     """Return the operating system; other Unix systems count as Linux.
 

@@ -30,8 +30,9 @@ NAMES = (
     "trayproxy",
     "url",
 )
-"""The placeholders. ``{port_number}`` is a whole value, a number. The variants of ``{ca}`` are for
-texts between apostrophes, or between double quotes, because a path may contain any character."""
+"""The placeholders. ``{port_number}`` is a whole value, a number; ``{trayproxy}`` is for OpenSSH.
+The variants of ``{ca}`` are for texts between apostrophes, or between double quotes, because a path
+may contain any character."""
 
 CA_NAMES = frozenset(name for name in NAMES if name.startswith("ca"))
 """The placeholders of the file with certificates."""
@@ -125,7 +126,8 @@ def _text(name: str, surroundings: Surroundings) -> str:
         "host": host.removeprefix("[").removesuffix("]"),
         "port": port,
         "port_number": port,
-        "trayproxy": surroundings.program,
+        # In ssh_config, % begins a token.
+        "trayproxy": surroundings.program.replace("%", "%%"),
         "url": f"http://{surroundings.address}",
     }[name]
 

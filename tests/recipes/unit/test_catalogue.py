@@ -116,12 +116,12 @@ BYPASS = (
         ("{no_proxy_stars}", "localhost,127.0.0.1,::1,*.corp.example,intra"),
         ("{no_proxy_java}", "localhost|127.*|[::1]|*.corp.example|intra|127.0.0.1"),
         ("{http_proxy: '{url}'}", "{http_proxy: 'http://127.0.0.1:3128'}"),
-        ("{trayproxy} connect %h:%p", "/opt/trayproxy connect %h:%p"),
+        ("{trayproxy} connect %h:%p", "/opt/100%%/trayproxy connect %h:%p"),
         ("${ca}", "$/ca.pem"),
     ],
 )
 def test_the_placeholders(text: str, filled: str) -> None:
-    surroundings = Surroundings("127.0.0.1:3128", BYPASS, "/ca.pem", "/opt/trayproxy")
+    surroundings = Surroundings("127.0.0.1:3128", BYPASS, "/ca.pem", "/opt/100%/trayproxy")
     assert fill(text, surroundings) == filled
     assert set(names_in(text)) <= set(NAMES)
 
