@@ -85,8 +85,12 @@ def as_text(status: Status) -> str:
         if status.saved is not None:
             rows.append(("Password", "saved" if status.saved else "not saved"))
     rows.append(("Keyring", keyring_text(status.keyring)))
-    if status.system_proxy.state in (SystemProxyState.ON, SystemProxyState.CHANGED):
-        rows.append(("System proxy", system_proxy_text(status.system_proxy)))
+    system_proxy = status.system_proxy
+    if system_proxy.state in (SystemProxyState.ON, SystemProxyState.CHANGED) or system_proxy.holder:
+        rows.append(("System proxy", system_proxy_text(system_proxy)))
+    elif system_proxy.waiting:
+        names = printable_line(", ".join(system_proxy.waiting))
+        rows.append(("System proxy", f"Off; not put back yet: {names}"))
     if status.active:
         rows.append(("Connections", str(status.active)))
     if status.screen_locked:

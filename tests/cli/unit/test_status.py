@@ -7,8 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.fake_service import OFFICE
-from trayproxy.cli.status import exit_code, heading, state
-from trayproxy.control.messages import ListenerState, Status, UpstreamState
+from trayproxy.cli.status import as_text, exit_code, heading, state
+from trayproxy.control.messages import (
+    ListenerState,
+    Status,
+    SystemProxyState,
+    SystemProxyStatus,
+    UpstreamState,
+)
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import SignInState
 from trayproxy.profiles.profile import SignIn
@@ -97,3 +103,23 @@ def test_connecting_directly_is_a_state() -> None:
 )
 def test_the_exit_code_depends_on_the_state(changes: dict[str, Any], code: int) -> None:
     assert exit_code(replace(UP, **changes)) == code
+
+
+@pytest.mark.parametrize(
+    ("system_proxy", "text"),
+    [
+        (SystemProxyStatus(), None),
+        (SystemProxyStatus(SystemProxyState.ON, targets=("KDE",)), "On: KDE"),
+        (SystemProxyStatus(waiting=("macOS: VPN",)), "Off; not put back yet: macOS: VPN"),
+        (
+            SystemProxyStatus(holder="/h/config.toml"),
+            "Off: the TrayProxy with the settings /h/config.toml has set it",
+        ),
+    ],
+)
+def test_the_system_proxy_is_named_if_it_matters(
+    system_proxy: SystemProxyStatus, text: str | None
+) -> None:
+    rows = as_text(replace(UP, system_proxy=system_proxy)).splitlines()
+    found = [row.partition(":")[2].strip() for row in rows if "System proxy:" in row]
+    assert found == ([] if text is None else [text])
