@@ -101,7 +101,7 @@ def apply(
             raise NotAppliedError(name, str(error), is_rolled_back=is_rolled_back) from None
         refusals += (RefusedPart(name, part, reason) for part, reason in refusing.items())
         for part in refusing:
-            journal = _without_part(journal, change.target, part)
+            journal = _without_part(journal, during, change, part)
     if journal != during:
         with suppress(JournalError):
             # A journal that mentions more values than necessary does no harm.
@@ -172,22 +172,46 @@ def _parts(units: Sequence[Unit], keys: set[str]) -> set[str]:
     return {unit.part for unit in units if not keys.isdisjoint(unit.keys)}
 
 
-def _without_part(journal: Journal, target: SettingsTarget, part: str) -> Journal:
-    """Give a part that refuses its change its original values; return the journal without it.
+def _without_part(journal: Journal, during: Journal, change: TargetChange, part: str) -> Journal:
+    """Undo the change of a part that refuses it; return the journal afterwards.
 
-    If it also refuses these, it stays in the journal.
+    A part that another program had changed gets the values of that program, any other part its
+    original values: an earlier address of TrayProxy may not work any more. A part that refuses
+    these as well stays in the journal.
+
+    Args:
+        journal: The journal after the changes.
+        during: The journal for the time of the changes, from `_during`.
+        change: The change of the target.
+        part: The name of the part.
     """
-    record = journal.record_of(target.name)
-    assert record is not None  # The journal has a record of each changed target.
-    own = record.only({unit.name for unit in record.units if unit.part == part})
+    target = change.target
+    record, known = journal.record_of(target.name), during.record_of(target.name)
+    assert record is not None  # The journals have a record of each changed target.
+    assert known is not None
+    own = known.only({unit.name for unit in known.units if unit.part == part})
+    was = {key: change.present[key] for key in own.keys}
+    is_of_other = (
+        Owner.OTHER in owners(record.only({unit.name for unit in own.units}), was).values()
+    )
     try:
-        write_and_check(target, restoration(own, target.read()).changes, own.units)
-        if any(owner is not Owner.ORIGINAL for owner in owners(own, target.read()).values()):
-            return journal
-    except TargetError:
-        return journal
-    rest = record.only({unit.name for unit in record.units if unit.part != part})
-    targets = (rest if found is record else found for found in journal.targets)
+        now = target.read()
+        undo = restoration(own, now).changes
+        if is_of_other:
+            undo = tuple(
+                Change(key, was[key]) for key in reversed(own.keys) if now[key] != was[key]
+            )
+        write_and_check(target, undo, own.units)
+        now = target.read()
+    except (KeyError, TargetError):
+        now = {}
+    found = {key: now.get(key, "") for key in own.keys}
+    rest = known
+    if found == own.original:
+        rest = record.only({unit.name for unit in record.units if unit.part != part})
+    elif found == was:
+        rest = record
+    targets = (rest if old is record else old for old in journal.targets)
     return replace(journal, targets=tuple(targets))
 
 

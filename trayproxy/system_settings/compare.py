@@ -23,8 +23,8 @@ class Owner(StrEnum):
     OTHER = "other"
     """Values that another program has written."""
     MISSING = "missing"
-    """No values: the unit does not exist at the moment, as while a network connection is
-    disabled."""
+    """No values: the part of the unit does not exist at the moment, as while a network connection
+    is disabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ def owners(record: TargetRecord, present: Values) -> dict[str, Owner]:
         record: What TrayProxy has changed.
         present: The present values; keys of missing units are missing.
     """
-    return {unit.name: _owner(unit, record, present) for unit in record.units}
+    parts = {unit.part for unit in record.units if not present.keys().isdisjoint(unit.keys)}
+    return {unit.name: _owner(unit, record, present, parts) for unit in record.units}
 
 
 def restoration(
@@ -82,7 +83,8 @@ def restoration(
     restored = [
         unit
         for unit in record.units
-        if unit.name not in (*missing, *kept)
+        if unit.name not in kept
+        and present.keys() >= set(unit.keys)
         and (everything or not (found[unit.name] is Owner.OTHER or _is_in_use(unit, found)))
     ]
     values = {**present, **{key: record.original[key] for unit in restored for key in unit.keys}}
@@ -109,9 +111,10 @@ def restoration(
     )
 
 
-def _owner(unit: Unit, record: TargetRecord, present: Values) -> Owner:
+def _owner(unit: Unit, record: TargetRecord, present: Values, parts: set[str]) -> Owner:
     if any(key not in present for key in unit.keys):
-        return Owner.MISSING
+        # A part that is there without the unit: another program has made the unit unreadable.
+        return Owner.OTHER if unit.part in parts else Owner.MISSING
     if all(present[key] == record.original[key] for key in unit.keys):
         return Owner.ORIGINAL
     if all(

@@ -88,16 +88,23 @@ def test_only_the_units_with_wanted_values_are_recorded() -> None:
     assert restored(record, dict(OURS)) == OURS | {"mode": "none"}
 
 
-def test_a_deleted_unit_is_not_restored() -> None:
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_part_that_is_missing_is_not_restored(everything: bool) -> None:
+    assert set(owners(RECORD, {}).values()) == {Owner.MISSING}
+    plan = restoration(RECORD, {}, everything=everything)
+    assert plan.changes == ()
+    assert set(plan.missing) == {unit.name for unit in UNITS}
+
+
+def test_a_unit_that_another_program_has_made_unreadable_is_left() -> None:
     present: dict[str, Value] = {"exceptions": "[a]", "mode": "manual"}
-    assert owners(RECORD, present)["address"] is Owner.MISSING
-    assert restoration(RECORD, present).changes == (
+    assert owners(RECORD, present)["address"] is Owner.OTHER
+    # The mode makes the address of the other program take effect.
+    assert restoration(RECORD, present).changes == (Change("exceptions", "[]"),)
+    assert restoration(RECORD, present).left == ("address",)
+    assert restoration(RECORD, present, everything=True).changes == (
         Change("mode", "none"),
         Change("exceptions", "[]"),
-    )
-    assert (
-        restoration(RECORD, present, everything=True).changes
-        == restoration(RECORD, present).changes
     )
 
 

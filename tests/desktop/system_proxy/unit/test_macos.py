@@ -238,6 +238,18 @@ def test_a_proxy_with_a_login_is_not_replaced(
     assert service.states["autoproxy"] == "off"
 
 
+def test_a_login_that_another_program_has_added_is_left(
+    mac: FakeMac, target: MacTarget, file: JournalFile
+) -> None:
+    turn_on(file, target)
+    service = mac.services["Wi-Fi"]
+    service.addresses["webproxy"], service.login["webproxy"] = ("new", "8080"), "1"
+    assert ("networksetup", "web address of Wi-Fi") in restore(file, lambda name: target).left
+    assert (service.addresses["webproxy"], service.states["webproxy"]) == (("new", "8080"), "on")
+    assert service.states["securewebproxy"] == "off"
+    assert file.load() is None
+
+
 @pytest.mark.parametrize(("administrator", "shared"), [(False, True), (True, False)])
 def test_the_password_is_asked_for_once(
     mac: FakeMac, target: MacTarget, file: JournalFile, administrator: bool, shared: bool
