@@ -427,6 +427,21 @@ def test_a_side_is_read_while_nothing_waits_for_the_other_and_written_while_octe
         direction.octets_in_pipe = 0
 
 
+@pytest.mark.parametrize("side", [0, 1], ids=["client", "upstream"])
+@pytest.mark.parametrize("mask", [READ, WRITE, READ | WRITE])
+def test_a_side_that_is_ready_both_ways_is_read_and_written(
+    ends: TunnelEnds, side: int, mask: int
+) -> None:
+    tunnel = ends.tunnel
+    into, out_of = (tunnel.down, tunnel.up) if side == 0 else (tunnel.up, tunnel.down)
+    (ends.client, ends.upstream)[side].sendall(b"in")
+    assert select([ends.streams[side].socket], [], [], 20)[0]
+    into.pending = memoryview(b"waiting")
+    assert tunnel.handle_event(ends.streams[side].descriptor, mask) is (mask == READ)
+    assert out_of.moved == (2 if mask & READ else 0)
+    assert into.moved == (7 if mask & WRITE else 0)
+
+
 def test_handle_event_returns_whether_the_events_are_unchanged(ends: TunnelEnds) -> None:
     before = ends.tunnel.events
     ends.client.sendall(b"x")
