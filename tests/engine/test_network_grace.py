@@ -148,11 +148,12 @@ def test_a_sent_login_is_not_repeated_after_a_network_change(
 
 def test_the_grace_period_begins_at_a_change_and_completes_its_future() -> None:
     loop = asyncio.new_event_loop()
-    now, futures = 10.0, [loop.create_future() for _ in range(2)]
+    now, futures = 0.0, [loop.create_future() for _ in range(2)]
     left = list(futures)
     clock: Any = SimpleNamespace(time=lambda: now, create_future=lambda: left.pop(0))
     grace = NetworkGrace(clock, 5.0)
     assert not grace.is_active
+    now = 10.0
     grace.start()
     assert [future.done() for future in futures] == [True, False]
     assert grace.change is futures[1]

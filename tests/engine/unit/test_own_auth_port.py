@@ -188,6 +188,7 @@ PORTAL = b"Location: http://portal.test/"
         (302, HOME, True, ""),
         (511, PORTAL, False, "http://portal.test/"),
         (511, b"X: y", True, "http://origin.test/"),
+        (511, b"Location: ftp://portal.test/", True, "http://origin.test/"),
     ],
 )
 def test_a_portal_is_reported_if_a_response_can_only_come_from_the_network(
