@@ -38,6 +38,9 @@ _CANNOT_BE_INSTALLED = ("only root", "this computer")
 """Parts of the reasons for which a test may be skipped even then: a missing privilege or kernel
 feature."""
 
+_MAX_ID_LENGTH = 200
+"""The longest value, in characters or octets, that is part of the id of a test."""
+
 _REPORTS = pytest.StashKey[Reports]()
 TESTS = Path(__file__).parent
 _TIER = pytest.StashKey[Tier]()
@@ -103,6 +106,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = tier_of(item.path.relative_to(TESTS), fixtures)
         item.stash[_TIER] = tier
         item.add_marker(tier.value)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long value by its length.
+
+    pytest sets an environment variable to the id of the test: at most 32,767 characters on Windows.
+    """
+    if isinstance(val, str | bytes) and len(val) > _MAX_ID_LENGTH:
+        return f"{argname} of length {len(val)}"
+    return None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -72,7 +72,7 @@ def introduction(network: CompanyNetwork, proxy_url: str, *, has_tray: bool) -> 
 def _system_proxy_of(has_private_store: bool) -> str:
     if has_private_store:
         return "only a settings file in the temporary folder"
-    return "your own settings until you turn it off, or until the demonstration ends"
+    return "your own settings until you turn it off or the demonstration ends"
 
 
 def command(proxy_url: str, curl: str | None) -> str:

@@ -25,9 +25,13 @@ def test_the_introduction_contains_the_login_and_the_addresses() -> None:
         assert fact in text
 
 
+@pytest.mark.parametrize("has_private_store", [True, False])
 @pytest.mark.parametrize("has_tray", [True, False])
-def test_the_introduction_fits_a_terminal(has_tray: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_introduction_fits_a_terminal(
+    has_tray: bool, has_private_store: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("shutil.which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr("trayproxy.demo.guide.HAS_PRIVATE_STORE", has_private_store)
     lines = list(introduction(NETWORK, "http://127.0.0.1:65535", has_tray=has_tray))
     assert max(map(len, lines)) <= 100
 
