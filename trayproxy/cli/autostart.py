@@ -70,7 +70,7 @@ def _restore_log_in_settings(paths: Paths) -> None:
     """Restore the settings that programs read at log-in: TrayProxy will not run then.
 
     Raises:
-        CommandError: They could not be restored.
+        CommandError: The settings could not be restored.
     """
     if not paths.system_proxy_file.exists():
         return

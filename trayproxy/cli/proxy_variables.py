@@ -27,7 +27,7 @@ def company_variables(paths: Paths) -> dict[str, str]:
     """Return the variables with which programs trust a proxy that inspects TLS.
 
     The result is empty if the tests of the profiles have seen no such proxy. If the certificates
-    cannot be written, a message says so, and programs use their own.
+    cannot be written, a message is printed, and programs use their own certificates.
     """
     try:
         return ca_variables(paths)

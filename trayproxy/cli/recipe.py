@@ -127,7 +127,7 @@ def _apply(paths: Paths, arguments: Arguments) -> None:
 
 
 def _print_if_not_running(paths: Paths) -> None:
-    """Say if programs cannot connect now, or after the next log-in."""
+    """Print a warning if programs cannot connect now, or after the next log-in."""
     client = connect_if_running(paths)
     if client is None:
         text = (

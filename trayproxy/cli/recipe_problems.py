@@ -39,7 +39,7 @@ def not_undone(tool: str, title: str, error: LeftAloneError) -> Problem:
 
 
 def needs_administrator(title: str, error: LeftAloneError) -> Problem:
-    """Return the problem for a file of the system that this user may not change."""
+    """Return the problem for a file that only an administrator may change."""
     return Problem(
         "TP-613",
         f"{title} needs an administrator",

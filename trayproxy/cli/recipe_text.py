@@ -101,7 +101,9 @@ def copyable_texts(entry: RecipeEntry) -> Texts:
 def _administrator_commands(
     targets: Sequence[FileTarget],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the commands that create and remove the files of the system; none for other files."""
+    """Return commands with which an administrator creates and removes the files; empty if a file
+    belongs to the user, or is only changed in part.
+    """
     if not all(target.is_of_system and target.format is Format.WHOLE for target in targets):
         return (), ()
     to_set = [
@@ -112,7 +114,7 @@ def _administrator_commands(
 
 
 def print_text(entry: RecipeEntry, texts: Texts) -> str:
-    """Return what ``--print`` prints: the lines to copy, and how to undo them."""
+    """Return the output of ``--print``: the lines to copy, and the lines that undo them."""
     lines = [f"# {entry.title}: {entry.recipe.source}"]
     if texts.set:
         lines += ("# Set:", *texts.set, "# Undo:", *texts.undo)

@@ -86,7 +86,7 @@ class SystemProxyStatus(Struct, frozen=True):
         value: With `SystemProxyState.CHANGED`, the address or the URL that programs use now; empty
             if they connect directly. Untrusted.
         targets: The names of the changed stores of settings, ``KDE``.
-        hints: What users must know about them, whole sentences.
+        hints: Sentences that users must know about these stores.
         inexpressible: The bypass rules that the system proxy cannot express; programs send these
             requests to TrayProxy.
         skipped: The names of the stores that could not be read and were left alone.
@@ -256,7 +256,7 @@ class GetSystemProxy(Struct, frozen=True):
 
 
 class LeftoverChoice(StrEnum):
-    """What becomes of a present system proxy at which no program listens."""
+    """The choice about a present system proxy at which no program listens."""
 
     ASK = "ask"
     """The request fails with the problem TP-605."""
@@ -272,10 +272,10 @@ class UseSystemProxy(Struct, frozen=True):
     Attributes:
         use: True to point the system proxy at TrayProxy, False to restore it.
         mode: How the system proxy points at TrayProxy; None for the mode of the settings.
-        leftover: What becomes of a present system proxy at which no program listens. With `use`
-            False, what becomes of an earlier one: with `LeftoverChoice.KEEP`, it is restored, with
-            `LeftoverChoice.FORGET`, it is forgotten, and so is all that cannot be restored now.
-        everything: With `use` False, True to restore also what other programs have changed.
+        leftover: The choice about a present system proxy at which no program listens. With `use`
+            False, the choice about an earlier system proxy: `LeftoverChoice.KEEP` restores it,
+            `LeftoverChoice.FORGET` forgets it and all values that cannot be restored now.
+        everything: With `use` False, True to restore also values that other programs have changed.
     """
 
     use: bool

@@ -1,7 +1,7 @@
 """The certificates for programs behind a proxy that inspects TLS.
 
 Many programs have a list of certificate authorities of their own, and refuse the certificates of an
-inspecting proxy although the system trusts its authority. TrayProxy remembers the upstreams whose
+inspecting proxy although the system trusts its authority. TrayProxy stores the upstreams whose
 test has seen a company's authority, and writes all authorities of the system into a file that those
 programs can use instead of their list.
 """
@@ -54,7 +54,7 @@ def inspecting_upstreams(paths: Paths) -> dict[str, str]:
 
 
 def note_upstream(paths: Paths, upstream: str, issuer: str | None) -> None:
-    """Remember that an upstream inspects TLS, and the name of its authority; None to forget it.
+    """Store that an upstream inspects TLS, and the name of its authority; None to delete both.
 
     Raises:
         OSError: The file cannot be written.

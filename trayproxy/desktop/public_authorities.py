@@ -1,4 +1,4 @@
-"""The public certificate authorities, to tell them from those of a company."""
+"""The public certificate authorities, to distinguish them from the authority of a company."""
 
 from pathlib import Path
 

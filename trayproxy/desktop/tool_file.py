@@ -66,10 +66,10 @@ class ToolFiles:
         return tuple(reversed(missing))
 
     def check_writable(self, path: str) -> None:
-        """Return if the file can be changed or created.
+        """Check that the file can be changed or created.
 
         Raises:
-            AccessDeniedError: This user may not do so.
+            AccessDeniedError: This user may not change or create the file.
             TargetError: The folder must be left alone.
         """
         folder = os.path.dirname(path)
@@ -148,7 +148,7 @@ class ToolFiles:
 
 
 def _check_file(path: str, status: os.stat_result) -> None:
-    """Return if the file may be read and changed; raise `TargetError` or `OSError` otherwise."""
+    """Check that a file may be read and changed; raise `TargetError` or `OSError` otherwise."""
     if stat.S_ISLNK(status.st_mode):
         raise TargetError(f"it is a symbolic link, to {os.readlink(path)}")
     if not stat.S_ISREG(status.st_mode):

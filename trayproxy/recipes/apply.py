@@ -121,7 +121,7 @@ def apply(
 def undo(tool: str, journals: RecipeJournals, files: Files) -> Undone:
     """Restore the files of a program, as far as they were not changed since.
 
-    Running it again changes nothing more.
+    A second call changes nothing more.
 
     Args:
         tool: The name of the recipe.
@@ -229,7 +229,7 @@ def _roll_back(begun: Sequence[FilePlan], files: Files) -> bool:
 
 
 def _settled(before: RecipeJournal, plans: Sequence[FilePlan]) -> RecipeJournal:
-    """Return the journal after all files were written: each has one version of TrayProxy."""
+    """Return the journal after all files were written: one version of TrayProxy for each file."""
     records = {record.path: record for record in before.files}
     for file in plans:
         if file.record is None:

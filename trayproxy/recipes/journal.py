@@ -1,4 +1,4 @@
-"""The journal of a recipe: what TrayProxy has changed in the files of one program.
+"""The journal of a recipe: the changes of TrayProxy in the files of one program.
 
 The journal follows the rules of `trayproxy.system_settings`: it is on the disk before the first
 file is changed, it exists while TrayProxy's settings may be in a file, and its original values are
@@ -33,7 +33,7 @@ class Version(Struct, frozen=True, forbid_unknown_fields=True):
     """A version of a file that TrayProxy has written, or was about to write.
 
     Attributes:
-        sha256: The hash of the file, in hexadecimal.
+        sha256: The SHA-256 hash of the file, in hexadecimal.
         spans: The change from the original.
         settings: The settings that the original does not have.
     """
@@ -44,7 +44,7 @@ class Version(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
-    """What TrayProxy has changed in one file.
+    """The changes of TrayProxy in one file.
 
     Attributes:
         path: The file.
@@ -82,7 +82,7 @@ class RecipeJournal(Struct, frozen=True, forbid_unknown_fields=True):
         return next((record for record in self.files if record.path == path), None)
 
     def with_records(self, records: Sequence[FileRecord]) -> "RecipeJournal":
-        """Return the journal with records in place of those of the same files."""
+        """Return the journal with new records, which replace the records of the same files."""
         replaced = {record.path: record for record in (*self.files, *records)}
         return msgspec.structs.replace(self, files=tuple(replaced.values()))
 
@@ -186,5 +186,5 @@ def decode(octets: bytes, tool: str) -> RecipeJournal:
 
 
 def digest(octets: bytes | None) -> str | None:
-    """Return the hash of a file; None if there is no file."""
+    """Return the SHA-256 hash of contents, in hexadecimal; None if there is no file."""
     return None if octets is None else hashlib.sha256(octets).hexdigest()

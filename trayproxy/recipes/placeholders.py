@@ -53,7 +53,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a recipe is filled in with.
+    """The values of the placeholders on this computer.
 
     Attributes:
         address: TrayProxy's local address, ``127.0.0.1:3128``.

@@ -102,7 +102,7 @@ def plan(
     Args:
         target: The file and its settings.
         present: The present contents of the file; None if there is no file.
-        record: What TrayProxy has changed in the file before.
+        record: The earlier changes of TrayProxy in the file, None if there are none.
         folders: The folders that must be created for the file.
 
     Raises:
@@ -147,7 +147,7 @@ def plan(
 
 
 def _place_of_login(original: bytes, spans: Sequence[Span], earlier: Sequence[str]) -> str:
-    """Return where a replaced setting contains a login; empty if none does."""
+    """Return the place of a replaced setting that contains a login; empty if none does."""
     line = line_with_login(original, spans)
     if line is not None:
         return f"line {line}"
@@ -163,11 +163,11 @@ def original_of(record: FileRecord, present: bytes | None) -> bytes | None:
     """Return the original contents of a file; None if there was no file.
 
     Args:
-        record: What TrayProxy has changed.
+        record: The changes of TrayProxy.
         present: The present contents; None if there is no file.
 
     Raises:
-        GoneError: There is nothing of TrayProxy in the file.
+        GoneError: The file contains no setting of TrayProxy.
         LeftAloneError: The file was changed since, and still contains settings of TrayProxy.
     """
     found = digest(present)
@@ -213,7 +213,7 @@ def as_lines(setting: Setting) -> tuple[str, ...]:
 
 
 def has_settings(target: FileTarget, present: bytes | None) -> bool:
-    """Return True if a file already has its settings, whoever has written them."""
+    """Return True if a file already has its settings, written by TrayProxy or by the user."""
     if present is None:
         return False
     text = _decoded(present)

@@ -30,7 +30,7 @@ class ToolFile(Struct, frozen=True, forbid_unknown_fields=True):
     """A file that ``--apply`` changes.
 
     Its paths are texts with ``~`` for the home folder and ``$NAME`` for environment variables; a
-    path with an unset variable does not count. See `trayproxy.recipes.tool_paths`.
+    path with an unset variable does not count. See `trayproxy.recipes.targets`.
 
     Attributes:
         format: The format of the file.

@@ -125,7 +125,9 @@ def _common_parts(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int,
 
 
 def _next_place(furthest: Mapping[int, int], diagonal: int, edits: int) -> tuple[int, bool]:
-    """Return the place on a diagonal after one more edit, and whether it is an insertion."""
+    """Return the furthest offset in the old sequence on a diagonal after one more edit, and whether
+    that edit is an insertion.
+    """
     below, above = furthest.get(diagonal - 1, -1), furthest.get(diagonal + 1, -1)
     if diagonal == -edits or (diagonal != edits and below < above):
         return above, True
@@ -135,7 +137,7 @@ def _next_place(furthest: Mapping[int, int], diagonal: int, edits: int) -> tuple
 def _traced(
     rounds: Sequence[Mapping[int, int]], diagonal: int, i: int
 ) -> list[tuple[int, int, int]]:
-    """Return the common parts on the way to a place, by ascending offset."""
+    """Return the common parts on the path of edits to an offset, by ascending offset."""
     parts: list[tuple[int, int, int]] = []
     for edits in range(len(rounds) - 1, -1, -1):
         start, is_insertion = _next_place(rounds[edits], diagonal, edits)

@@ -1,4 +1,4 @@
-"""Find the files of a recipe on this computer, and the settings that they must get."""
+"""Find the files of a recipe on this computer, and the settings for each file."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -90,7 +90,7 @@ def _settings(
 
 
 def _expand(text: str, environ: Mapping[str, str], home: str) -> str | None:
-    """Return a path with the values of its variables; None if a variable is not set."""
+    """Replace ``~`` and the variables in a path; return None if a variable is not set."""
     names = _VARIABLE.findall(text)
     values = {name: environ.get(name, "") for name in names}
     # Relative paths are invalid (XDG Base Directory Specification).

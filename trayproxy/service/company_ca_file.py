@@ -26,8 +26,7 @@ class CompanyCaFile:
     """
 
     def __init__(self, paths: Paths, *, is_kept: bool) -> None:
-        """Create it on the running event loop without reading a file; with `is_kept` False, it
-        writes nothing."""
+        """Schedule the work on the running event loop; with `is_kept` False, write no file."""
         self._loop = asyncio.get_running_loop()
         self._paths = paths
         self._is_kept = is_kept
@@ -35,13 +34,13 @@ class CompanyCaFile:
         self._lock = asyncio.Lock()
 
     def start(self) -> None:
-        """Bring the file up to date now and once a day, if it is needed."""
+        """Bring the file up to date now and once a day, if it exists."""
         if self._is_kept:
             self._run(self._refresh)
             self._timer = self._loop.call_later(REFRESH_S, self.start)
 
     def close(self) -> None:
-        """Stop."""
+        """Stop the daily update."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -53,7 +52,7 @@ class CompanyCaFile:
             update_ca_file(self._paths)
 
     async def note(self, upstream: Upstream, finding: "CertificateFinding") -> None:
-        """Take note of a certificate that a test of a profile has seen through an upstream.
+        """Record a certificate that a test of a profile has seen through an upstream.
 
         Many proxies do not inspect some sites, such as banks: a public certificate of a site of the
         user's choice proves nothing about others.

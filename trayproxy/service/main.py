@@ -166,7 +166,7 @@ class OwnRequestStarter:
         engine: Has the connector to the upstreams.
         store: Has the names of the profiles.
         upstream: Receives the sign-in page of the network.
-        company_ca: Returns the part that takes note of the certificates that tests have seen.
+        company_ca: Returns the object that records the certificates that tests have seen.
     """
 
     logins: DeskParts

@@ -77,7 +77,7 @@ class SystemProxyAccess:
             self._switch.bypass_changed(bypass)
 
     def network_changed(self) -> None:
-        """Restore or set what was missing: a network connection may be there again."""
+        """Restore or set the parts that were missing: a network connection may be there again."""
         if self._switch is not None:
             self._switch.network_changed()
 

@@ -22,7 +22,7 @@ class TargetChange:
         present: The values before the change.
         wanted: The new values, for all keys of each unit to change.
         original: The values to restore later, if they are not the present ones: those of the
-            journal come first, then these, then the present ones.
+            journal come first, then these, then the present values.
         restores_dead: See `TargetRecord`.
     """
 
@@ -141,10 +141,10 @@ def write_and_check(
         units: The units of the target, or those of its record.
 
     Returns:
-        The reason for each part with a name that refuses its change, by the name of the part.
+        The reason of each refusal by a part with a name, by the name of the part.
 
     Raises:
-        TargetError: An entry of the part without a name was not changed, or no part was.
+        TargetError: The part without a name refused its change, or all parts did.
     """
     if not changes:
         return {}

@@ -29,13 +29,13 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """What restores a target, and what remains to be restored later.
+    """The changes that restore a target, and the units that must be restored later.
 
     Attributes:
         changes: The changes. The order is the reverse of the order of the record: the unit that
             makes the others take effect is restored first.
         left: The names of the units that another program has changed, and that stay.
-        instead: The values that are written instead of original ones that do not work, by key.
+        instead: The values written instead of original values that do not work, by key.
         withheld: The names of the units whose original values do not work.
         missing: The names of the units that are missing at the moment.
     """
@@ -51,7 +51,7 @@ def owners(record: TargetRecord, present: Values) -> dict[str, Owner]:
     """Return the owner of each unit, by the name of the unit.
 
     Args:
-        record: What TrayProxy has changed.
+        record: The changes of TrayProxy.
         present: The present values; keys of missing units are missing.
     """
     parts = {unit.part for unit in record.units if not present.keys().isdisjoint(unit.keys)}
@@ -66,16 +66,16 @@ def restoration(
     everything: bool = False,
     keeps_withheld: bool = False,
 ) -> Restoration:
-    """Return what restores the original values.
+    """Return the changes that restore the original values.
 
     Values of other programs stay, and so do units that the values of other programs rely on.
 
     Args:
-        record: What TrayProxy has changed.
+        record: The changes of TrayProxy.
         present: The present values; keys of missing units are missing.
-        working: Applied to the values that the target would have with its original ones.
-        everything: True to restore also what other programs have changed.
-        keeps_withheld: True to try no original values again that did not work before.
+        working: Replaces the values that would not work, in all values of the restored target.
+        everything: True to restore also the units that other programs have changed.
+        keeps_withheld: True to withhold again the original values that did not work before.
     """
     found = owners(record, present)
     missing = tuple(name for name, owner in found.items() if owner is Owner.MISSING)
@@ -130,7 +130,8 @@ def _changed_parts(
 ) -> set[str]:
     """Return the parts that have values of TrayProxy.
 
-    The original values may be the same ones, if TrayProxy has got the address of another program.
+    The original values may equal the values of TrayProxy, if TrayProxy has got the address of
+    another program.
     """
     parts = {unit.part for unit in restored if found[unit.name] is not Owner.ORIGINAL}
     unlike = {

@@ -3,7 +3,7 @@
 The journal exists while TrayProxy's values may be in the settings, and while original values wait
 for a part of a target that is missing, or were withheld because they do not work. It is on the disk
 before the first change, and it is removed when all values have been restored. Its original values
-are never replaced: a second journal would contain TrayProxy's own values as the original ones. All
+are never replaced: a second journal would contain TrayProxy's own values as original values. All
 TrayProxys of a user share one journal, because they share one system proxy.
 
 The file is JSON (RFC 8259), mode 0600::
@@ -33,7 +33,7 @@ SCHEMA = 1
 """The version of the format; another version is refused, because nothing may be guessed."""
 
 MAX_SIZE = 1 << 20
-"""The largest journal that is read or written, in octets. Real ones have a few thousand."""
+"""The largest journal that is read or written, in octets. Real journals have a few thousand."""
 
 
 class JournalError(Exception):
@@ -57,8 +57,9 @@ class Journal:
     """The changes of the computer's settings that TrayProxy has to undo.
 
     Attributes:
-        pid: The process that has changed the settings; its watchdog restores no journal of another
-            one. 0 if the settings are restored, except for what waits.
+        pid: The process that has changed the settings; its watchdog restores only a
+            journal with this id. 0 if the settings are restored, except for units that cannot be
+            restored yet.
         boot: An identification of the computer's run in which the journal was written; empty if
             unknown.
         written_at: The time of writing, in seconds since the epoch.

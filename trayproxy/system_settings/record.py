@@ -1,4 +1,4 @@
-"""The record of what TrayProxy has changed in one target."""
+"""The record of TrayProxy's changes in one target."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from trayproxy.system_settings.entries import Unit, Value, Values
 
 @dataclass(frozen=True, slots=True)
 class TargetRecord:
-    """What TrayProxy has changed in one target.
+    """The changes of TrayProxy in one target.
 
     Attributes:
         target: The name of the target.
@@ -57,7 +57,7 @@ class TargetRecord:
         )
 
     def with_written(self, values: Values, withheld: Collection[str]) -> "TargetRecord":
-        """Return the record with more values that count as written by TrayProxy, as earlier ones.
+        """Return the record with more values that count as earlier values of TrayProxy.
 
         Args:
             values: The values by key.

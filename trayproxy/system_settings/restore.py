@@ -37,8 +37,8 @@ class Restored:
         changed: The names of the targets with restored values.
         left: The targets and units that other programs have changed, and which were left alone.
         failures: The targets that could not be restored.
-        rest: What could not be restored and is still in the journal: the failed targets, units that
-            are missing or refuse the change at the moment, and original values that do not work.
+        rest: The records that are still in the journal: of the failed targets, of units that are
+            missing or refuse the change at the moment, and of original values that do not work.
     """
 
     had_journal: bool = False
@@ -49,7 +49,7 @@ class Restored:
 
 
 def all_work(target: SettingsTarget, record: TargetRecord, values: Values) -> Values:
-    """Return the values: whatever the original values are, they are restored."""
+    """Return the values unchanged: all original values are restored."""
     return values
 
 
@@ -62,16 +62,16 @@ def restore(
     keeps_withheld: bool = False,
     is_chosen: Callable[[str], bool] = lambda name: True,
 ) -> Restored:
-    """Restore the original values, and remove from the journal what is restored.
+    """Restore the original values, and remove the restored units from the journal.
 
-    Running it again changes nothing more.
+    A second call changes nothing more.
 
     Args:
         file: The journal.
         find_target: Finds the targets of the journal; raises `TargetError` for an unknown name.
         working: Returns the values that a target can have, see `trayproxy.system_settings.compare`.
-        everything: True to restore also what other programs have changed, because the user wants
-            the settings from before TrayProxy.
+        everything: True to restore also the units that other programs have changed, because the
+            user wants the settings from before TrayProxy.
         keeps_withheld: True to try no original values again that did not work before.
         is_chosen: Returns False for the name of a target that is not to be restored now.
 
@@ -136,7 +136,7 @@ class _Plan:
     restoration: Restoration
 
     def carry_out(self) -> TargetRecord | None:
-        """Restore the target; return the record of what remains, None if nothing does.
+        """Restore the target; return the record of the units not restored, None if there are none.
 
         Raises:
             TargetError: The target was not restored.
@@ -149,6 +149,6 @@ class _Plan:
 
 
 def _with_records(journal: Journal, records: Mapping[str, TargetRecord | None]) -> Journal:
-    """Return the journal with other records of its targets; those with None are removed."""
+    """Return the journal with the given records; a record is removed if its value is None."""
     found = (records.get(record.target, record) for record in journal.targets)
     return replace(journal, targets=tuple(record for record in found if record is not None))

@@ -10,7 +10,7 @@ SHOW_DELAY_MS = 5000
 
 
 class DelayedNotice(QObject):
-    """Shows and withdraws a notification. A subclass defines it, and what its buttons do."""
+    """Shows and withdraws a notification. A subclass defines the text and the buttons' actions."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class DelayedNotice(QObject):
         self._delay_timer.start()
 
     def postpone(self) -> None:
-        """Do not show a notification that is due; `show_later` does it later."""
+        """Do not show a notification that is due; `show_later` makes it due again."""
         self._delay_timer.stop()
 
     def withdraw(self) -> None:

@@ -1,4 +1,4 @@
-"""The window of the recipes: how single programs are made to use TrayProxy (ux §3.9)."""
+"""The window of the recipes, which make single programs use TrayProxy (ux §3.9)."""
 
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication, QKeySequence, QShortcut
@@ -25,7 +25,7 @@ _UNDOABLE = ("applied", "outdated", "changed")
 
 
 class RecipesWindow(QWidget):
-    """A list of programs, and what to set in the selected program."""
+    """A list of programs, and the settings for the selected program."""
 
     def __init__(self, commands: RecipeCommands) -> None:
         """Build the window, hidden and empty.

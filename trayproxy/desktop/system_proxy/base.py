@@ -156,7 +156,7 @@ class ProxyTarget(SettingsTarget, Protocol):
 
     @property
     def hint(self) -> str:
-        """What users must know about the target, such as “after the next log-in”; may be empty."""
+        """A text about the target for users, such as “after the next log-in”; may be empty."""
 
     def wanted(self, setting: ProxySetting, present: Values) -> Wanted:
         """Return the values for a setting.
@@ -167,7 +167,7 @@ class ProxyTarget(SettingsTarget, Protocol):
         """
 
     def describe(self, values: Values, part: str | None = None) -> ProxyView:
-        """Return what the values mean to programs.
+        """Return the proxy that programs use with the values.
 
         Args:
             values: Values for all entries, as `read` returns them.
@@ -175,7 +175,7 @@ class ProxyTarget(SettingsTarget, Protocol):
         """
 
     def in_effect(self) -> ProxyView | None:
-        """Return what programs use at the moment; None if the system does not tell."""
+        """Return the proxy that programs use at the moment; None if the system reports none."""
 
     def without_proxy(self, values: Values) -> Values:
         """Return the values with which programs connect directly, with the other entries kept.

@@ -1,4 +1,4 @@
-"""Find proxies on this computer at which no program answers, and restore none of them.
+"""Recognize proxies on this computer at which no program answers: they are not restored.
 
 Such an address is the leftover of a program that has ended: programs could not connect through it
 (Proxyman issue 1044).
@@ -45,12 +45,12 @@ def is_dead(host: str, port: int) -> bool:
 def without_dead_proxies(target: ProxyTarget, record: TargetRecord, values: Values) -> Values:
     """Return the values without the proxies at which no program answers.
 
-    TrayProxy's own address, which may have been another program's before, counts as one of these.
+    TrayProxy's own address, which may have been another program's before, counts as such a proxy.
     Nothing is removed if the user wants these proxies back.
 
     Args:
         target: The target.
-        record: What TrayProxy has changed in the target.
+        record: The changes of TrayProxy in the target.
         values: The values of the whole target that are about to be restored.
     """
     if record.restores_dead:

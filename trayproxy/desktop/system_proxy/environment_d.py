@@ -89,7 +89,7 @@ class EnvironmentTarget:
         return Wanted({KEY: _file(variables)}, found.inexpressible)
 
     def describe(self, values: Values, part: str | None = None) -> ProxyView:
-        """Return what the file means to programs of the next session; see `ProxyTarget`."""
+        """Return the proxy that programs of the next session use; see `ProxyTarget`."""
         found = [url.strip("\"' ") for _, url in _VARIABLE.findall(values.get(KEY) or "")]
         addresses = dict.fromkeys(filter(None, map(_address, found)))
         if not addresses:

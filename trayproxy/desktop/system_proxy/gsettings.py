@@ -209,7 +209,7 @@ class GSettingsTarget:
         return Wanted(values, found.inexpressible)
 
     def describe(self, values: Values, part: str | None = None) -> ProxyView:
-        """Return what the values mean to programs; see `ProxyTarget`.
+        """Return the proxy that programs use with the values; see `ProxyTarget`.
 
         Unset values have the defaults that `read` has found: an administrator may have set others
         than those of the schema.

@@ -134,7 +134,7 @@ class KdeTarget:
         return Wanted(values, found.inexpressible)
 
     def describe(self, values: Values, part: str | None = None) -> ProxyView:
-        """Return what the values mean to programs; see `ProxyTarget`."""
+        """Return the proxy that programs use with the values; see `ProxyTarget`."""
         kind = _KINDS.get(_text(values, "ProxyType"), ProxyKind.NONE)
         if kind is ProxyKind.MANUAL:
             found = (_endpoint(values, "httpProxy"), _endpoint(values, "httpsProxy"))

@@ -150,7 +150,7 @@ def find_target(name: str, environ: Mapping[str, str] = os.environ, hint: str = 
     Args:
         name: The name.
         environ: The environment of this process.
-        hint: What users must know about the settings of GNOME on this desktop.
+        hint: The `ProxyTarget.hint` about the settings of GNOME on this desktop.
 
     Raises:
         TargetError: Linux has no target of this name.

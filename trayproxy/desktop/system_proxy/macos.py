@@ -157,8 +157,8 @@ class MacTarget:
         return Wanted(values, inexpressible)
 
     def describe(self, values: Values, part: str | None = None) -> ProxyView:
-        """Return what the settings of a service mean to programs, by default of the first service
-        that can be read; see `ProxyTarget`.
+        """Return the proxy that programs use on a service, by default on the first service that can
+        be read; see `ProxyTarget`.
         """
         for service in self._services:
             if part in (None, service) and _key("detection state", service) in values:

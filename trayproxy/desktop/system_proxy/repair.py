@@ -17,7 +17,7 @@ limit."""
 
 
 class Rest(StrEnum):
-    """What becomes of original values that cannot be restored now, or would not work."""
+    """The treatment of original values that cannot be restored now, or would not work."""
 
     KEEP = "keep"
     """They stay in the journal. An address at which no program answers is not restored; an address
@@ -27,7 +27,7 @@ class Rest(StrEnum):
     FORCE = "force"
     """Also an address at which no program answers is restored."""
     FORGET = "forget"
-    """As `RETRY`, but what could not be restored is removed from the journal."""
+    """As `RETRY`, but values that could not be restored are removed from the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Repair:
     """The result of a repair.
 
     Attributes:
-        restored: What was restored.
+        restored: The result of the restoration.
         damaged: The new path of a journal that could not be read, None if there was none. Nothing
             was restored from a damaged journal.
         was_set: True if values of TrayProxy were in the settings; False if only earlier values
@@ -64,8 +64,8 @@ def repair(
     Args:
         file: The journal.
         lock: The lock file for changes of the settings.
-        rest: What becomes of original values that cannot be restored.
-        everything: True to restore also what other programs have changed.
+        rest: The treatment of original values that cannot be restored.
+        everything: True to restore also the units that other programs have changed.
         is_wanted: Returns False for a journal of which nothing is to be restored.
         is_chosen: Returns False for the name of a target that is not to be restored now.
         timeout_s: The time to wait for another process that changes the settings, in seconds.

@@ -181,7 +181,7 @@ class WindowsTarget:
         return Wanted(self._for_all(options), tuple(inexpressible))
 
     def describe(self, values: Values, part: str | None = None) -> ProxyView:
-        """Return what the settings of a connection mean to programs; see `ProxyTarget`."""
+        """Return the proxy that programs use on a connection; see `ProxyTarget`."""
         connection = part or LAN
         flags = int(values[_key("flags", connection)] or 0)
         if flags & _AUTO_DETECT:

@@ -1,7 +1,7 @@
 """The certificate authorities of macOS: its keychains, read with the command ``security``.
 
-The keychain of Apple's authorities contains only trusted ones. The other keychains contain any
-certificate that the administrator or the user has added, so macOS is asked about each.
+All authorities in Apple's keychain are trusted. The other keychains contain any certificate that
+the administrator or the user has added, so macOS is asked about each.
 
 Written from the manual page security(1); it was run only with a fake of the command.
 """

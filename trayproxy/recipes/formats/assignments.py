@@ -11,15 +11,15 @@ from trayproxy.recipes.formats.setting import Editor, Setting, SettingPath, unre
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
-    """How a program reads its file.
+    """The syntax of a program's file.
 
     Attributes:
         line: Matches an assignment, with the groups ``key`` and ``value``.
-        ignored: Matches a line that is no assignment.
+        ignored: Matches a line that is to be skipped, such as a comment.
         key: Returns a key as the program compares it.
-        decode: Returns the value that is written so.
-        encode: Returns a value as it is written.
-        join: What is written between a key and its value.
+        decode: Returns the value for its text in the file.
+        encode: Returns the text for a value.
+        join: The text between a key and its value.
         section: Matches a line after which assignments do not belong to the whole file.
     """
 
@@ -52,7 +52,7 @@ def _end_of_file(dialect: _Dialect, text: str) -> int:
 
 def _editor(dialect: _Dialect) -> Editor:
     def last(text: str, path: SettingPath) -> re.Match[str] | None:
-        """Return the last assignment of a key: it is the one that counts."""
+        """Return the last assignment of a key, which overrides the others."""
         wanted = dialect.key(path[0])
         found = [match for key, match in _assignments(dialect, text) if key == wanted]
         return found[-1] if found else None
@@ -76,7 +76,7 @@ def _editor(dialect: _Dialect) -> Editor:
 
 
 def _unescaped_property(written: str) -> str:
-    """Return the text of a Java property (java.util.Properties.load)."""
+    """Return the value of a Java property without its escapes (java.util.Properties.load)."""
     joined = re.sub(r"\\\r?\n[ \t\f]*", "", written)
     escapes = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
@@ -116,7 +116,7 @@ PROPERTIES = _editor(
 
 
 def _npm_value(written: str) -> str:
-    """Return a value as npm's ``ini`` package reads it (``unsafe`` in its ``ini.js``)."""
+    """Return the value that npm's ``ini`` package reads from a text (``unsafe`` in ``ini.js``)."""
     if written.startswith('"'):
         try:
             return str(json.loads(written))
@@ -165,7 +165,7 @@ def _curl_option(key: str) -> str:
 
 
 def _curl_value(written: str) -> str:
-    """Return a value of curl's config file (curl(1), ``--config``)."""
+    """Return the value that curl reads from a text in its config file (curl(1), ``--config``)."""
     escapes = {"t": "\t", "n": "\n", "r": "\r", "v": "\v"}
     if not written.startswith('"'):
         return written.split()[0] if written.strip() else ""

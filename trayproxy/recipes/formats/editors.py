@@ -135,7 +135,7 @@ def _merged(setting: Setting, present: object) -> Setting:
 
 
 def _joined(present: str, added: str, separator: str) -> str:
-    """Return a list of hosts in one text with the added entries behind the present ones.
+    """Return a list of hosts in one text, with the added entries behind the present entries.
 
     The entry ``*`` is removed: with it, the program would reach no host through a proxy.
     """

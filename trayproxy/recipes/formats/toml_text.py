@@ -34,11 +34,11 @@ class _TomlItem:
     """A header, a value, or an inline table.
 
     Attributes:
-        path: The whole path; () for the values before the first header.
-        table: The path of the header above it.
-        kind: Which of the three it is.
+        path: The whole path of the item; () for the values before the first header.
+        table: The path of the header above the item.
+        kind: ``header``, ``value``, or ``inline`` for an inline table.
         span: The span of the value; of an inline table, with its braces.
-        end: The offset after its last line.
+        end: The offset after the last line of the item.
     """
 
     path: SettingPath

@@ -138,7 +138,7 @@ class ProfileCheck:
         page. With other http URLs they are not tested, so that no other host is contacted.
 
         Args:
-            note_finding: Takes note of the certificate that programs see for an https site.
+            note_finding: Records the certificate that programs see for an https site.
             authorities: The trusted authorities; None for those of the system.
         """
         self._profile = profile

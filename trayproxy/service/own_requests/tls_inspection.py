@@ -6,8 +6,8 @@ the target, each on a tunnel of its own:
 
 1. Trusting only the public authorities (Mozilla's list, from certifi): if the handshake succeeds,
    the certificate is public, and nothing is inspected. This is the only handshake then.
-2. Trusting the authorities of the system: if the handshake succeeds, somebody has added the
-   authority to this computer, usually the company.
+2. Trusting the authorities of the system: if the handshake succeeds, the authority was added to
+   this computer, usually by the company.
 3. Trusting every certificate, to read the name of the issuer; nothing is sent on the connection.
 
 A site inside the company may have a certificate of the company, too, without inspection; programs

@@ -48,8 +48,8 @@ class ReadBack:
 
     Attributes:
         titles: The titles of the targets that TrayProxy has changed; empty without a journal.
-        hints: What users must know about these targets.
-        foreign: What another program has set instead, None if nothing.
+        hints: Sentences that users must know about these targets.
+        foreign: The system proxy of another program, None if no other program has set one.
         is_managed: True if an administrator has locked the system proxy.
         pid: The process that has set the system proxy; 0 if it is not set.
         waiting: The targets and parts whose earlier settings could not be restored yet.
@@ -77,7 +77,7 @@ class TurnedOn:
         inexpressible: Bypass rules that a target cannot express.
         skipped: The titles of the optional targets that could not be read, and the parts of targets
             that could not be read or refused the change.
-        damaged: Where a damaged journal is kept now, None if there was none.
+        damaged: The new path of a damaged journal, None if there was none.
     """
 
     inexpressible: tuple[str, ...] = ()
@@ -105,8 +105,8 @@ class HeldError(Exception):
     """Another TrayProxy of the user has set the system proxy.
 
     Attributes:
-        settings: Its settings file.
-        pid: The id of its process.
+        settings: The settings file of the other TrayProxy.
+        pid: The id of the process of the other TrayProxy.
     """
 
     def __init__(self, settings: str, pid: int) -> None:
@@ -152,7 +152,7 @@ def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
 
 
 def _rest(journal: Journal, targets: ProxyTargets) -> tuple[tuple[str, ...], str]:
-    """Return what waits to be restored, and the address that was not restored."""
+    """Return the targets and parts that wait to be restored, and the withheld address."""
     waiting: list[str] = []
     withheld = ""
     known = {target.name: target for target in (*targets.required, *targets.optional)}
@@ -180,7 +180,7 @@ def turn_on(
         files: The journal and the lock.
         targets: The targets of this desktop.
         setting: The new setting.
-        leftovers: What becomes of an earlier system proxy at which no program listens; None: the
+        leftovers: The choice about an earlier system proxy at which no program listens; None: the
             restoration decides.
         is_dead: Returns True if no program listens at an address of this computer.
 
@@ -252,7 +252,7 @@ def _check_effect(
     """Check that the parts that refuse the change are not those that programs use now.
 
     Raises:
-        NotAppliedError: They are; the earlier settings are restored.
+        NotAppliedError: Programs use a part that refuses; the earlier settings are restored.
     """
     for refusal in refusals:
         [target] = [target for target in targets if target.name == refusal.target]
@@ -342,7 +342,7 @@ def _with_original(
 
 
 def _views(target: ProxyTarget, present: Values) -> Iterator[ProxyView]:
-    """Yield what the present values of each part that can be read mean."""
+    """Yield the proxy that each part of the target sets; parts that are missing are skipped."""
     for part in dict.fromkeys(unit.part for unit in target.units):
         units = (unit for unit in target.units if unit.part == part)
         if all(key in present for unit in units for key in unit.keys):

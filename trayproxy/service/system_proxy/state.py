@@ -1,4 +1,4 @@
-"""Decide what the system proxy's values mean: on, changed by another program, a leftover."""
+"""Interpret the values of the system proxy: on, changed by another program, a leftover."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class Foreign:
 
     Attributes:
         target: The title of the target.
-        view: What programs that read the target use now.
-        program: The program that listens there; empty if unknown.
+        view: The proxy that programs which read the target use now.
+        program: The name of the program that listens at that proxy; empty if unknown.
     """
 
     target: str
@@ -62,7 +62,7 @@ def find_foreign(
     Only what programs use counts: a changed list of exceptions, for example, is the user's own.
 
     Args:
-        journal: What TrayProxy has changed.
+        journal: The changes of TrayProxy.
         targets: The targets of the journal that could be read.
         present: The values of these targets by the names of the targets.
     """

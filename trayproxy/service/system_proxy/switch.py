@@ -74,7 +74,7 @@ class SystemWatch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SystemProxyTools:
-    """What the switch uses of the system.
+    """The parts of the system that the switch uses.
 
     Attributes:
         files: The journal and the lock.
@@ -158,7 +158,7 @@ class SystemProxySwitch:
 
         Args:
             mode: How the system proxy points at TrayProxy.
-            leftovers: What becomes of an earlier system proxy at which no program listens.
+            leftovers: The choice about an earlier system proxy at which no program listens.
         """
         async with self._lock:
             before = self._settings
@@ -174,8 +174,8 @@ class SystemProxySwitch:
         """Restore the system proxy; return why that failed, None if it did not.
 
         Args:
-            leftovers: What becomes of an earlier system proxy at which no program listens.
-            everything: True to restore also what other programs have changed.
+            leftovers: The choice about an earlier system proxy at which no program listens.
+            everything: True to restore also the values that other programs have changed.
         """
         async with self._lock:
             self._settings = replace(self._settings, use=False)
@@ -229,7 +229,7 @@ class SystemProxySwitch:
                 self._schedule(self._apply_or_take_back())
 
     def network_changed(self) -> None:
-        """Restore or set what was missing: a network connection may be there again."""
+        """Restore or set the parts that were missing: a network connection may be there again."""
         status = self._status
         has_failed = status.problem is not None and status.problem.id == NOT_RESTORED_ID
         if status.waiting or has_failed or (self._settings.use and status.skipped):
@@ -242,11 +242,11 @@ class SystemProxySwitch:
             self._schedule(self._apply_or_take_back())
 
     async def close(self, *, session_ends: bool = False) -> None:
-        """Restore the system proxy, unless it is to stay, and end the watchdog.
+        """Restore the system proxy unless the settings say that it stays; end the watchdog.
 
         Args:
-            session_ends: True if the service ends with the user's session. What programs read at
-                the next log-in stays then, if TrayProxy starts at log-in as well.
+            session_ends: True if the service ends with the user's session. The settings
+                that programs read at log-in stay then, if TrayProxy starts at log-in as well.
         """
         # A change that has begun is not cancelled: its thread would go on, and could set the system
         # proxy after it was restored here. Changes that wait for the lock do nothing any more.
@@ -342,8 +342,8 @@ class SystemProxySwitch:
         """Restore the system proxy; return why that failed, None if it did not.
 
         Args:
-            rest: What becomes of settings that cannot be restored.
-            everything: True to restore also what other programs have changed.
+            rest: The treatment of settings that cannot be restored.
+            everything: True to restore also the values that other programs have changed.
             is_repair: True if an earlier run of the service has left the settings.
             stays: The names of the targets that are not restored, as far as they are in use now.
         """
@@ -434,8 +434,8 @@ class SystemProxySwitch:
         )
 
     async def _restored_by_another_process(self) -> None:
-        """Leave the system proxy restored, as “trayproxy system-proxy restore” has done while this
-        process did not answer, or to another TrayProxy of the user.
+        """Keep the system proxy off: “trayproxy system-proxy restore” or another TrayProxy of the
+        user has restored it.
         """
         logger.warning("another process has restored the system proxy; it stays off")
         self._settings = replace(self._settings, use=False)
