@@ -17,7 +17,7 @@ from trayproxy.auth.scheme import Leg, RequestToAuthenticate, choose
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.http.challenges import Challenge
 from trayproxy.recipes.catalogue import parse
-from trayproxy.recipes.placeholders import Surroundings
+from trayproxy.recipes.placeholders import PlaceholderValues
 from trayproxy.recipes.plan import edited
 from trayproxy.recipes.targets import Computer, targets
 
@@ -98,7 +98,7 @@ def test_the_recipe_of_the_guide_follows_the_schema() -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```", guide(), re.MULTILINE | re.DOTALL)
     recipe = parse(text.encode())
     computer = Computer(SystemName.LINUX, {}, "/home/jdoe", lambda path: False)
-    (target,) = targets(recipe, computer, Surroundings("127.0.0.1:3128", ca="/ca.pem"))
+    (target,) = targets(recipe, computer, PlaceholderValues("127.0.0.1:3128", ca="/ca.pem"))
     assert target.path == "/home/jdoe/.config/example.ini"
     written = edited(target, b"; mine\n").decode()
     assert written.startswith("; mine\n[network]\nproxy = http://127.0.0.1:3128\n")

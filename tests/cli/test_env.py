@@ -13,7 +13,7 @@ from tests.cli.fake_service import FakeServiceHandler
 from trayproxy.cli import local_address
 from trayproxy.cli.env import set_commands, unset_commands
 from trayproxy.control.messages import ListenerState
-from trayproxy.desktop.company_ca import CA_VARIABLES, note_upstream
+from trayproxy.desktop.company_ca import CA_VARIABLES, store_upstream
 from trayproxy.desktop.shell import SHELLS, guess_shell, known_shell
 from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths
@@ -91,7 +91,7 @@ def test_where_a_company_inspects_tls_programs_get_its_certificates(
     cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths.prepare()
-    note_upstream(paths, "http://proxy.corp.example:8080", "Corp CA")
+    store_upstream(paths, "http://proxy.corp.example:8080", "Corp CA")
     paths.ca_file.write_text("certificates")
     for name in CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)

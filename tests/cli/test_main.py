@@ -18,7 +18,7 @@ from tests.support.processes import RunPython
 from trayproxy import __version__
 from trayproxy.cli.main import make_parser
 from trayproxy.control.messages import UpstreamState
-from trayproxy.desktop.company_ca import note_upstream
+from trayproxy.desktop.company_ca import store_upstream
 from trayproxy.domain.signin import SignInState
 from trayproxy.paths import PathError, Paths
 
@@ -250,7 +250,7 @@ def test_debug_info_contains_the_state_and_no_names(
     cli: Cli, paths: Paths, service: FakeServiceHandler, changes: dict[str, Any], state: str
 ) -> None:
     service.status = replace(service.status, **changes)
-    note_upstream(paths, "http://proxy.example:8080", "Office CA")
+    store_upstream(paths, "http://proxy.example:8080", "Office CA")
     code, out, err = cli("--debug-info")
     assert (code, err) == (0, "")
     assert f"State:               {state}\n" in out

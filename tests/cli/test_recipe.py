@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from trayproxy.cli import local_address, recipe
-from trayproxy.desktop.company_ca import note_upstream
+from trayproxy.desktop.company_ca import store_upstream
 from trayproxy.desktop.installation import InstallationError
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.desktop.tool_file import ToolFiles
@@ -119,14 +119,14 @@ def test_where_the_proxy_inspects_tls_programs_get_the_certificates_of_the_syste
     cli: Cli, paths: Paths, home: Path
 ) -> None:
     assert "sslCAInfo" not in cli("recipe", "git")[1]
-    note_upstream(paths, "http://proxy.example:8080", "Example CA")
+    store_upstream(paths, "http://proxy.example:8080", "Example CA")
     assert f"http.sslCAInfo '{paths.ca_file}'" in cli("recipe", "git")[1]
     code, _, err = cli("recipe", "git", "--apply")
     assert code == 0
     assert f"the certificates of your system, in {paths.ca_file}, unless" in err
     assert f"sslCAInfo = {paths.ca_file}" in (home / ".gitconfig").read_text()
     assert paths.ca_file.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
-    note_upstream(paths, "http://proxy.example:8080", None)
+    store_upstream(paths, "http://proxy.example:8080", None)
     assert states(cli)["git"] == "outdated"
     assert cli("recipe", "git", "--undo")[0] == 0
     assert (home / ".gitconfig").read_bytes() == GITCONFIG

@@ -28,7 +28,7 @@ from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import run_command, service
 from tests.support.squid import AccessLogEntry, Squid, SquidSetup, squid
 from tests.support.tls import Certificate, CertificateAuthority
-from trayproxy.desktop.company_ca import note_upstream
+from trayproxy.desktop.company_ca import store_upstream
 from trayproxy.paths import locate
 
 pytestmark = pytest.mark.xdist_group("recipes")
@@ -98,7 +98,7 @@ def network(authority: CertificateAuthority, certificate: Certificate) -> Iterat
         paths = locate(place.trayproxy_environment())
         paths.prepare()
         # As a test of the profile would leave it.
-        note_upstream(paths, proxy.url, "TrayProxy test authority")
+        store_upstream(paths, proxy.url, "TrayProxy test authority")
         shutil.copyfile(authority.pem, paths.ca_file)
         words = ("--upstream", proxy.url, "--no-prompt")
         stack.enter_context(service(place, *words, login=account.login))

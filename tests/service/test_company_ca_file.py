@@ -31,7 +31,7 @@ def noted(paths: Paths, *findings: CertificateFinding, is_kept: bool = True) -> 
     async def note() -> None:
         file = CompanyCaFile(paths, is_kept=is_kept)
         for finding in findings:
-            await file.note(UPSTREAM, finding)
+            await file.record(UPSTREAM, finding)
 
     asyncio.run(note())
     return inspecting_upstreams(paths)

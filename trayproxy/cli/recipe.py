@@ -25,7 +25,7 @@ from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.recipes import apply as changes
 from trayproxy.recipes.catalogue import load, tools
 from trayproxy.recipes.journal import RecipeJournals
-from trayproxy.recipes.placeholders import Surroundings
+from trayproxy.recipes.placeholders import PlaceholderValues
 from trayproxy.recipes.plan import LeftAloneError
 from trayproxy.recipes.targets import Computer, targets
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
@@ -68,8 +68,8 @@ def _recipe(paths: Paths, arguments: Arguments) -> int | None:
 
 
 def _list(paths: Paths, arguments: Arguments) -> None:
-    surroundings = _surroundings(paths, _address_to_show(paths))
-    entries = [_entry(tool, surroundings) for tool in _tools_here()]
+    values = _placeholder_values(paths, _address_to_show(paths))
+    entries = [_entry(tool, values) for tool in _tools_here()]
     journals, files = RecipeJournals(paths.recipes_folder), ToolFiles()
     states = [changes.state(entry.tool, entry.targets, journals, files) for entry in entries]
     if arguments.json:
@@ -82,7 +82,7 @@ def _list(paths: Paths, arguments: Arguments) -> None:
 
 
 def _show(paths: Paths, arguments: Arguments) -> None:
-    entry = _entry(_checked_tool(arguments), _surroundings(paths, present_address(paths)))
+    entry = _entry(_checked_tool(arguments), _placeholder_values(paths, present_address(paths)))
     _print_entry(entry, arguments)
 
 
@@ -94,14 +94,14 @@ def _print_entry(entry: RecipeEntry, arguments: Arguments) -> None:
 
 
 def _apply(paths: Paths, arguments: Arguments) -> None:
-    entry = _entry(_checked_tool(arguments), _surroundings(paths, present_address(paths)))
+    entry = _entry(_checked_tool(arguments), _placeholder_values(paths, present_address(paths)))
     if not entry.targets:
         _print_entry(entry, arguments)
         raise CommandError.from_problem(problems.nothing_to_change(entry.title))
     journals = RecipeJournals(paths.recipes_folder)
     with (
-        _changing(paths, f"{entry.title} was not changed"),
-        _told_damage(journals, entry.tool, entry.title),
+        _changes_locked(paths, f"{entry.title} was not changed"),
+        _damage_reported(journals, entry.tool, entry.title),
     ):
         try:
             changed = changes.apply(entry.tool, entry.targets, journals, ToolFiles())
@@ -145,7 +145,7 @@ def _undo(paths: Paths, arguments: Arguments) -> int:
     journals = RecipeJournals(paths.recipes_folder)
     results: list[Mapping[str, Any]] = []
     failures: list[CommandError] = []
-    with _changing(paths, "No file was changed"):
+    with _changes_locked(paths, "No file was changed"):
         chosen = journals.tools()
         if arguments.tool is not None:
             chosen = (arguments.tool if arguments.tool in chosen else _checked_tool(arguments),)
@@ -167,7 +167,7 @@ def _undo(paths: Paths, arguments: Arguments) -> int:
 def _undo_one(tool: str, journals: RecipeJournals, *, is_quiet: bool) -> Mapping[str, Any]:
     """Undo a recipe, print the result unless `is_quiet`, and return it for ``--json``."""
     title = load(tool).title if tool in tools() else tool
-    with _told_damage(journals, tool, title):
+    with _damage_reported(journals, tool, title):
         undone = changes.undo(tool, journals, ToolFiles())
     if not is_quiet:
         for path in undone.changed:
@@ -204,13 +204,13 @@ def _identity(entry: RecipeEntry) -> dict[str, Any]:
 
 def _text_members(entry: RecipeEntry) -> dict[str, Any]:
     texts = copyable_texts(entry)
-    inexpressible = list(entry.surroundings.inexpressible)
+    inexpressible = list(entry.values.inexpressible)
     extra = {"notes": list(texts.notes), "inexpressible": inexpressible}
     return {"set": texts.set, "undo": texts.undo, "files": texts.files, **extra}
 
 
 @contextmanager
-def _changing(paths: Paths, failure: str) -> Iterator[None]:
+def _changes_locked(paths: Paths, failure: str) -> Iterator[None]:
     """Hold the lock for changes by recipes; report an error of the state folder as `failure`."""
     try:
         paths.prepare()
@@ -223,7 +223,7 @@ def _changing(paths: Paths, failure: str) -> Iterator[None]:
 
 
 @contextmanager
-def _told_damage(journals: RecipeJournals, tool: str, title: str) -> Iterator[None]:
+def _damage_reported(journals: RecipeJournals, tool: str, title: str) -> Iterator[None]:
     """Set a damaged journal aside, and report it and other errors of the journal."""
     try:
         yield
@@ -253,18 +253,18 @@ def _tools_here() -> list[str]:
     return [tool for tool in tools() if system_name() in load(tool).systems]
 
 
-def _entry(tool: str, surroundings: Surroundings) -> RecipeEntry:
+def _entry(tool: str, values: PlaceholderValues) -> RecipeEntry:
     recipe = load(tool)
     home = os.path.expanduser("~")
     computer = Computer(system_name(), os.environ, home, ToolFiles().exists)
-    found = targets(recipe, computer, surroundings)
-    return RecipeEntry(tool, recipe, found, surroundings, computer.system)
+    found = targets(recipe, computer, values)
+    return RecipeEntry(tool, recipe, found, values, computer.system)
 
 
-def _surroundings(paths: Paths, address: str) -> Surroundings:
+def _placeholder_values(paths: Paths, address: str) -> PlaceholderValues:
     profile = _settings(paths).profile
     bypass = bypass_rules(profile.bypass) if profile else ()
-    return Surroundings(address, bypass, _ca_file(paths), _program())
+    return PlaceholderValues(address, bypass, _ca_file(paths), _program())
 
 
 def _ca_file(paths: Paths) -> str:

@@ -8,7 +8,7 @@ from trayproxy.cli.output import printable_line
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.recipes.apply import State
 from trayproxy.recipes.formats.setting import Format
-from trayproxy.recipes.placeholders import Surroundings, fill
+from trayproxy.recipes.placeholders import PlaceholderValues, fill
 from trayproxy.recipes.plan import FileTarget, edited
 from trayproxy.recipes.recipe import Recipe
 
@@ -31,14 +31,14 @@ class RecipeEntry:
         tool: The name of the recipe.
         recipe: The recipe.
         targets: The files that it changes here, with their settings.
-        surroundings: The values of its placeholders.
+        values: The values of its placeholders.
         system: The operating system.
     """
 
     tool: str
     recipe: Recipe
     targets: tuple[FileTarget, ...]
-    surroundings: Surroundings
+    values: PlaceholderValues
     system: SystemName
 
     @property
@@ -48,7 +48,7 @@ class RecipeEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class CopyableTexts:
     """The texts that the user can copy.
 
     Attributes:
@@ -64,23 +64,23 @@ class Texts:
     notes: tuple[str, ...]
 
 
-def copyable_texts(entry: RecipeEntry) -> Texts:
+def copyable_texts(entry: RecipeEntry) -> CopyableTexts:
     """Return the texts of a recipe with the values of its placeholders."""
-    surroundings = entry.surroundings
+    values = entry.values
 
     def filled(texts: Sequence[str]) -> tuple[str, ...]:
-        return tuple(fill(text, surroundings) for text in texts)
+        return tuple(fill(text, values) for text in texts)
 
     commands = entry.recipe.commands_on(entry.system)
     if commands is None:
         to_set, to_undo = _administrator_commands(entry.targets)
     else:
-        has_ca = bool(surroundings.ca)
+        has_ca = bool(values.ca)
         to_set = filled((*commands.set, *(commands.ca if has_ca else ())))
         to_undo = filled((*commands.undo, *(commands.undo_ca if has_ca else ())))
     notes = filled(entry.recipe.notes)
-    if surroundings.inexpressible and entry.targets:
-        rules = ", ".join(surroundings.inexpressible)
+    if values.inexpressible and entry.targets:
+        rules = ", ".join(values.inexpressible)
         notes = (
             *notes,
             f"Programs have no notation for these exceptions: {rules}. They send these requests to "
@@ -90,12 +90,12 @@ def copyable_texts(entry: RecipeEntry) -> Texts:
         notes = (
             *notes,
             "The proxy inspects TLS: the program also gets the certificates of your system, in "
-            f"{surroundings.ca}, unless you have set others.",
+            f"{values.ca}, unless you have set others.",
         )
     files = tuple(
         {"path": target.path, "text": edited(target, None).decode()} for target in entry.targets
     )
-    return Texts(to_set, to_undo, files, notes)
+    return CopyableTexts(to_set, to_undo, files, notes)
 
 
 def _administrator_commands(
@@ -113,7 +113,7 @@ def _administrator_commands(
     return tuple(to_set), tuple(f"sudo rm {quote(target.path)}" for target in targets)
 
 
-def print_text(entry: RecipeEntry, texts: Texts) -> str:
+def print_text(entry: RecipeEntry, texts: CopyableTexts) -> str:
     """Return the output of ``--print``: the lines to copy, and the lines that undo them."""
     lines = [f"# {entry.title}: {entry.recipe.source}"]
     if texts.set:
@@ -152,6 +152,6 @@ def as_lines(entry: RecipeEntry, changed: Sequence[str]) -> list[str]:
     """Return the result of ``--apply``."""
     if not changed:
         return [f"{entry.title} already uses TrayProxy; nothing was changed."]
-    address = entry.surroundings.address
+    address = entry.values.address
     lines = [f"{entry.title} uses TrayProxy at {address}: {printable_line(p)}" for p in changed]
     return [*lines, f"To undo it: trayproxy recipe {entry.tool} --undo"]

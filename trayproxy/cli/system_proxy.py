@@ -171,19 +171,22 @@ def _restore_alone(paths: Paths, arguments: Arguments, failure: CommandError | N
         CommandError: Something could not be restored, or the service has failed and there is
             nothing to restore any more.
     """
-    from trayproxy.desktop.system_proxy.repair import Rest, repair
+    from trayproxy.desktop.system_proxy.repair import RestorePolicy, repair
     from trayproxy.service.system_proxy.files import files_of
     from trayproxy.service.system_proxy.problems import ERRORS, damaged, not_restored, problem_of
 
     _stop_using(paths)
-    rests = {LeftoverChoice.KEEP: Rest.FORCE, LeftoverChoice.FORGET: Rest.FORGET}
+    policies = {
+        LeftoverChoice.KEEP: RestorePolicy.FORCE,
+        LeftoverChoice.FORGET: RestorePolicy.FORGET,
+    }
     try:
         paths.prepare()
         files = files_of(paths)
         result = repair(
             files.journal,
             files.lock,
-            rests.get(arguments.leftover, Rest.RETRY),
+            policies.get(arguments.leftover, RestorePolicy.RETRY),
             everything=arguments.everything,
         )
     except ERRORS as error:

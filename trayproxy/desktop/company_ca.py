@@ -53,7 +53,7 @@ def inspecting_upstreams(paths: Paths) -> dict[str, str]:
         return {}
 
 
-def note_upstream(paths: Paths, upstream: str, issuer: str | None) -> None:
+def store_upstream(paths: Paths, upstream: str, issuer: str | None) -> None:
     """Store that an upstream inspects TLS, and the name of its authority; None to delete both.
 
     Raises:

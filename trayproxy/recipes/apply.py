@@ -114,7 +114,7 @@ def apply(
             raise NotAppliedError(file.path, str(error), is_rolled_back=is_rolled_back) from None
     with suppress(JournalError):
         # The journal stays correct if the disk is full: it also mentions the earlier versions.
-        _save(journals, None if pending else before, _settled(before, plans))
+        _save(journals, None if pending else before, _journal_afterwards(before, plans))
     return tuple(file.path for file in pending)
 
 
@@ -228,7 +228,7 @@ def _roll_back(begun: Sequence[FilePlan], files: Files) -> bool:
     return is_complete
 
 
-def _settled(before: RecipeJournal, plans: Sequence[FilePlan]) -> RecipeJournal:
+def _journal_afterwards(before: RecipeJournal, plans: Sequence[FilePlan]) -> RecipeJournal:
     """Return the journal after all files were written: one version of TrayProxy for each file."""
     records = {record.path: record for record in before.files}
     for file in plans:

@@ -52,7 +52,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class PlaceholderValues:
     """The values of the placeholders on this computer.
 
     Attributes:
@@ -79,56 +79,56 @@ def names_in(text: str) -> list[str]:
     return _PLACEHOLDER.findall(text)
 
 
-def fill(text: str, surroundings: Surroundings) -> str:
+def fill(text: str, values: PlaceholderValues) -> str:
     """Return a text with values for its placeholders."""
-    return _PLACEHOLDER.sub(lambda match: _text(match[1], surroundings), text)
+    return _PLACEHOLDER.sub(lambda match: _text(match[1], values), text)
 
 
-def fill_setting(template: SettingTemplate, surroundings: Surroundings) -> Setting:
+def fill_setting(template: SettingTemplate, values: PlaceholderValues) -> Setting:
     """Return a setting with values for the placeholders of its path and value.
 
     The value ``"{port_number}"`` becomes a number. A list with the only item ``"{no_proxy}"``, or
     another list of hosts, becomes the list of hosts.
     """
-    path = tuple(fill(key, surroundings) for key in template.path)
+    path = tuple(fill(key, values) for key in template.path)
     separator = _SEPARATORS.get(template.value, "")
-    return Setting(path, _value(template.value, surroundings), separator)
+    return Setting(path, _value(template.value, values), separator)
 
 
-def _value(value: Value, surroundings: Surroundings) -> Value:
+def _value(value: Value, values: PlaceholderValues) -> Value:
     match value:
         case "{port_number}":
-            return int(_text("port", surroundings))
+            return int(_text("port", values))
         case ("{no_proxy}" | "{no_proxy_stars}" | "{no_proxy_java}" as only,):
-            return _hosts(only[1:-1], surroundings.bypass)
+            return _hosts(only[1:-1], values.bypass)
         case tuple():
-            return tuple(fill(item, surroundings) for item in value)
+            return tuple(fill(item, values) for item in value)
         case str():
-            return fill(value, surroundings)
+            return fill(value, values)
     return value
 
 
-def _text(name: str, surroundings: Surroundings) -> str:
-    host, _, port = surroundings.address.rpartition(":")
+def _text(name: str, values: PlaceholderValues) -> str:
+    host, _, port = values.address.rpartition(":")
     match name:
         case "no_proxy_java":
-            return "|".join(_hosts(name, surroundings.bypass))
+            return "|".join(_hosts(name, values.bypass))
         case "no_proxy" | "no_proxy_stars":
-            return ",".join(_hosts(name, surroundings.bypass))
+            return ",".join(_hosts(name, values.bypass))
     return {
-        "address": surroundings.address,
-        "ca": surroundings.ca,
-        "ca_double_quoted": re.sub(r'[\\"]', r"\\\g<0>", surroundings.ca),
-        "ca_fish": re.sub(r"[\\']", r"\\\g<0>", surroundings.ca),
-        "ca_powershell": surroundings.ca.replace("'", "''"),
-        "ca_sh": surroundings.ca.replace("'", "'\\''"),
+        "address": values.address,
+        "ca": values.ca,
+        "ca_double_quoted": re.sub(r'[\\"]', r"\\\g<0>", values.ca),
+        "ca_fish": re.sub(r"[\\']", r"\\\g<0>", values.ca),
+        "ca_powershell": values.ca.replace("'", "''"),
+        "ca_sh": values.ca.replace("'", "'\\''"),
         "container_url": f"http://{_CONTAINER_HOST}:{port}",
         "host": host.removeprefix("[").removesuffix("]"),
         "port": port,
         "port_number": port,
         # In ssh_config, % begins a token.
-        "trayproxy": surroundings.program.replace("%", "%%"),
-        "url": f"http://{surroundings.address}",
+        "trayproxy": values.program.replace("%", "%%"),
+        "url": f"http://{values.address}",
     }[name]
 
 

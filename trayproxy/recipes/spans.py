@@ -115,16 +115,18 @@ def _common_parts(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int,
     for edits in range(min(_MAX_EDITS, len(old) + len(new)) + 1):
         rounds.append(dict(furthest))
         for diagonal in range(-edits, edits + 1, 2):
-            i, _ = _next_place(furthest, diagonal, edits)
+            i, _ = _furthest_after_edit(furthest, diagonal, edits)
             while i < len(old) and i - diagonal < len(new) and old[i] == new[i - diagonal]:
                 i += 1
             furthest[diagonal] = i
             if i >= len(old) and i - diagonal >= len(new):
-                return _traced(rounds, diagonal, i)
+                return _backtracked(rounds, diagonal, i)
     return []
 
 
-def _next_place(furthest: Mapping[int, int], diagonal: int, edits: int) -> tuple[int, bool]:
+def _furthest_after_edit(
+    furthest: Mapping[int, int], diagonal: int, edits: int
+) -> tuple[int, bool]:
     """Return the furthest offset in the old sequence on a diagonal after one more edit, and whether
     that edit is an insertion.
     """
@@ -134,13 +136,13 @@ def _next_place(furthest: Mapping[int, int], diagonal: int, edits: int) -> tuple
     return below + 1, False
 
 
-def _traced(
+def _backtracked(
     rounds: Sequence[Mapping[int, int]], diagonal: int, i: int
 ) -> list[tuple[int, int, int]]:
     """Return the common parts on the path of edits to an offset, by ascending offset."""
     parts: list[tuple[int, int, int]] = []
     for edits in range(len(rounds) - 1, -1, -1):
-        start, is_insertion = _next_place(rounds[edits], diagonal, edits)
+        start, is_insertion = _furthest_after_edit(rounds[edits], diagonal, edits)
         if i > start:
             parts.append((start, start - diagonal, i - start))
         i = start if is_insertion else start - 1

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.recipes.formats.setting import Setting
-from trayproxy.recipes.placeholders import Surroundings, fill_setting
+from trayproxy.recipes.placeholders import PlaceholderValues, fill_setting
 from trayproxy.recipes.plan import FileTarget
 from trayproxy.recipes.recipe import Recipe, SettingTemplate, ToolFile
 
@@ -32,24 +32,24 @@ class Computer:
 
 
 def targets(
-    recipe: Recipe, computer: Computer, surroundings: Surroundings
+    recipe: Recipe, computer: Computer, values: PlaceholderValues
 ) -> tuple[FileTarget, ...]:
     """Return the files that a recipe changes on this computer, with their settings.
 
     Args:
         recipe: The recipe.
         computer: The computer.
-        surroundings: The values of the placeholders.
+        values: The values of the placeholders.
     """
     # A file may have settings for a company's CA only.
-    files = (file for file in recipe.files if file.settings or surroundings.ca)
+    files = (file for file in recipe.files if file.settings or values.ca)
     found = ((file, path_of(file, computer)) for file in files)
     return tuple(
         FileTarget(
             path,
             file.format,
-            _settings(file.settings, computer.system, surroundings),
-            _settings(file.ca, computer.system, surroundings) if surroundings.ca else (),
+            _settings(file.settings, computer.system, values),
+            _settings(file.ca, computer.system, values) if values.ca else (),
             file.admin,
         )
         for file, path in found
@@ -84,9 +84,9 @@ def path_of(file: ToolFile, computer: Computer) -> str | None:
 
 
 def _settings(
-    templates: Iterable[SettingTemplate], system: SystemName, surroundings: Surroundings
+    templates: Iterable[SettingTemplate], system: SystemName, values: PlaceholderValues
 ) -> tuple[Setting, ...]:
-    return tuple(fill_setting(t, surroundings) for t in templates if system in t.systems)
+    return tuple(fill_setting(t, values) for t in templates if system in t.systems)
 
 
 def _expand(text: str, environ: Mapping[str, str], home: str) -> str | None:

@@ -51,7 +51,7 @@ class CompanyCaFile:
 
             update_ca_file(self._paths)
 
-    async def note(self, upstream: Upstream, finding: "CertificateFinding") -> None:
+    async def record(self, upstream: Upstream, finding: "CertificateFinding") -> None:
         """Record a certificate that a test of a profile has seen through an upstream.
 
         Many proxies do not inspect some sites, such as banks: a public certificate of a site of the
@@ -62,15 +62,15 @@ class CompanyCaFile:
         if not self._is_kept:
             return
         if finding.kind is IssuerKind.COMPANY:
-            await self._note(str(upstream), finding.issuer)
+            await self._store(str(upstream), finding.issuer)
         elif finding.kind is IssuerKind.PUBLIC and finding.is_of_public_site:
-            await self._note(str(upstream), None)
+            await self._store(str(upstream), None)
 
-    async def _note(self, upstream: str, issuer: str | None) -> None:
+    async def _store(self, upstream: str, issuer: str | None) -> None:
         def write() -> None:
-            from trayproxy.desktop.company_ca import note_upstream, refresh_ca_file
+            from trayproxy.desktop.company_ca import refresh_ca_file, store_upstream
 
-            note_upstream(self._paths, upstream, issuer)
+            store_upstream(self._paths, upstream, issuer)
             if issuer is not None:
                 refresh_ca_file(self._paths)
 

@@ -179,7 +179,7 @@ class OwnRequestStarter:
         """Return a test of a profile, which fetches the URL; see `ProfileCheck`."""
         from trayproxy.service.own_requests.profile_check import ProfileCheck
 
-        return ProfileCheck(profile, url, self._tools(), self.company_ca().note)
+        return ProfileCheck(profile, url, self._tools(), self.company_ca().record)
 
     async def verify(self, profile: Profile, target: str) -> bool:
         """Verify the desk's login for a profile; see `trial.verify_login`."""

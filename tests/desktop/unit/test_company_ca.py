@@ -11,8 +11,8 @@ from trayproxy.desktop.company_ca import (
     ca_variables,
     company_ca_file,
     inspecting_upstreams,
-    note_upstream,
     own_ca_variables,
+    store_upstream,
     write_ca_file,
 )
 from trayproxy.desktop.trust_store.base import from_pem, to_pem
@@ -40,13 +40,13 @@ def paths(tmp_path: Path) -> Paths:
 
 def test_inspecting_upstreams_are_remembered_until_a_test_says_otherwise(paths: Paths) -> None:
     assert inspecting_upstreams(paths) == {}
-    note_upstream(paths, UPSTREAM, None)
+    store_upstream(paths, UPSTREAM, None)
     assert not paths.tls_inspection_file.exists()
-    note_upstream(paths, UPSTREAM, "Größe AG")
-    note_upstream(paths, OTHER, "B")
-    note_upstream(paths, UPSTREAM, "C")
+    store_upstream(paths, UPSTREAM, "Größe AG")
+    store_upstream(paths, OTHER, "B")
+    store_upstream(paths, UPSTREAM, "C")
     assert inspecting_upstreams(paths) == {UPSTREAM: "C", OTHER: "B"}
-    note_upstream(paths, UPSTREAM, None)
+    store_upstream(paths, UPSTREAM, None)
     assert inspecting_upstreams(paths) == {OTHER: "B"}
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_record_counts_as_empty_and_is_replaced(paths: Paths, text: st
     paths.state.mkdir()
     paths.tls_inspection_file.write_text(text)
     assert inspecting_upstreams(paths) == {}
-    note_upstream(paths, UPSTREAM, "A")
+    store_upstream(paths, UPSTREAM, "A")
     assert inspecting_upstreams(paths) == {UPSTREAM: "A"}
 
 
@@ -77,7 +77,7 @@ def test_the_file_follows_the_system_once_a_day(paths: Paths, tmp_path: Path) ->
         assert company_ca_file(paths, environ) == paths.ca_file
         return {PUBLIC, COMPANY} & set(from_pem(paths.ca_file.read_text()))
 
-    note_upstream(paths, UPSTREAM, "A")
+    store_upstream(paths, UPSTREAM, "A")
     bundle.write_text(to_pem([PUBLIC]))
     assert written() == {PUBLIC}
     bundle.write_text(to_pem([PUBLIC, COMPANY]))
@@ -112,7 +112,7 @@ def test_a_failure_keeps_the_file(paths: Paths) -> None:
 
 
 def test_a_variable_that_the_user_has_set_stays(paths: Paths) -> None:
-    note_upstream(paths, UPSTREAM, "A")
+    store_upstream(paths, UPSTREAM, "A")
     write_ca_file(paths.ca_file, FakeAuthorities(PUBLIC))
     own = str(paths.ca_file)
     assert ca_variables(paths, {}) == dict.fromkeys(CA_VARIABLES, own)

@@ -8,12 +8,12 @@ from trayproxy.desktop.system_name import SystemName, system_name
 from trayproxy.desktop.system_proxy.base import BypassKind, BypassRule
 from trayproxy.recipes.catalogue import RecipeError, load, parse, tools
 from trayproxy.recipes.formats.setting import Setting
-from trayproxy.recipes.placeholders import NAMES, Surroundings, fill, fill_setting, names_in
+from trayproxy.recipes.placeholders import NAMES, PlaceholderValues, fill, fill_setting, names_in
 from trayproxy.recipes.plan import LINE_FORMATS, edited, has_settings
 from trayproxy.recipes.recipe import Recipe, SettingTemplate, ToolFile
 from trayproxy.recipes.targets import Computer, path_of, targets
 
-SURROUNDINGS = Surroundings("127.0.0.1:3128", ca="/home/jdoe/ca.pem")
+VALUES = PlaceholderValues("127.0.0.1:3128", ca="/home/jdoe/ca.pem")
 HOMES = {
     SystemName.LINUX: "/home/jdoe",
     SystemName.MACOS: "/Users/jdoe",
@@ -46,7 +46,7 @@ def test_each_data_file_follows_the_schema(tool: str, system: SystemName) -> Non
     assert all(note.endswith((".", ":")) and len(note) <= 300 for note in recipe.notes)
     # Everything exists, so that no file of the recipe is left out.
     here = Computer(system, ENVIRON, HOMES[system], lambda path: True)
-    found = targets(recipe, here, SURROUNDINGS)
+    found = targets(recipe, here, VALUES)
     assert len({target.path for target in found}) == len(found)
     for target in found:
         assert target.settings or target.ca
@@ -57,7 +57,7 @@ def test_each_data_file_follows_the_schema(tool: str, system: SystemName) -> Non
         assert any(word in octets for word in words)
     commands = recipe.commands_on(system)
     for text in (*commands.set, *commands.undo, *commands.ca) if commands else ():
-        assert fill(text, SURROUNDINGS)
+        assert fill(text, VALUES)
 
 
 @pytest.mark.parametrize("system", SystemName)
@@ -65,13 +65,13 @@ def test_each_data_file_follows_the_schema(tool: str, system: SystemName) -> Non
 def test_no_two_recipes_change_the_same_file(system: SystemName, has_files: bool) -> None:
     # Each recipe would see the changes of the other as those of another program.
     here = Computer(system, ENVIRON, HOMES[system], lambda path: has_files)
-    found = [t.path for tool in tools() for t in targets(load(tool), here, SURROUNDINGS)]
+    found = [t.path for tool in tools() for t in targets(load(tool), here, VALUES)]
     assert sorted(set(found)) == sorted(found)
 
 
 def test_the_smallest_recipe() -> None:
     recipe = parse(MINIMAL.encode())
-    (target,) = targets(recipe, computer(SystemName.LINUX), SURROUNDINGS)
+    (target,) = targets(recipe, computer(SystemName.LINUX), VALUES)
     assert target.path == "/home/jdoe/.gitconfig"
     assert target.settings == (Setting(("http", "proxy"), "http://127.0.0.1:3128"),)
 
@@ -121,8 +121,8 @@ BYPASS = (
     ],
 )
 def test_the_placeholders(text: str, filled: str) -> None:
-    surroundings = Surroundings("127.0.0.1:3128", BYPASS, "/ca.pem", "/opt/100%/trayproxy")
-    assert fill(text, surroundings) == filled
+    values = PlaceholderValues("127.0.0.1:3128", BYPASS, "/ca.pem", "/opt/100%/trayproxy")
+    assert fill(text, values) == filled
     assert set(names_in(text)) <= set(NAMES)
 
 
@@ -136,7 +136,9 @@ def test_the_placeholders(text: str, filled: str) -> None:
     ],
 )
 def test_the_path_of_the_ca_is_one_word_in_each_shell(text: str, filled: str) -> None:
-    assert fill(text, Surroundings("127.0.0.1:3128", ca=r"""/home/o'brien/"\ca.pem""")) == filled
+    assert (
+        fill(text, PlaceholderValues("127.0.0.1:3128", ca=r"""/home/o'brien/"\ca.pem""")) == filled
+    )
 
 
 @pytest.mark.parametrize("tool", tools())
@@ -147,18 +149,18 @@ def test_no_shell_gets_the_path_of_the_ca_without_escapes(tool: str) -> None:
 
 
 def test_all_placeholders_have_values() -> None:
-    surroundings = Surroundings("[::1]:3128", BYPASS, "/ca.pem")
+    values = PlaceholderValues("[::1]:3128", BYPASS, "/ca.pem")
     for name in NAMES:
-        assert fill(f"{{{name}}}", surroundings)
-    assert fill("{host}", surroundings) == "::1"
-    assert surroundings.inexpressible == ("intra", "a.example:8080")
+        assert fill(f"{{{name}}}", values)
+    assert fill("{host}", values) == "::1"
+    assert values.inexpressible == ("intra", "a.example:8080")
 
 
 def test_a_number_and_a_list_of_hosts() -> None:
-    surroundings = Surroundings("127.0.0.1:3128", BYPASS[:1])
+    values = PlaceholderValues("127.0.0.1:3128", BYPASS[:1])
 
     def value(template: object) -> object:
-        return fill_setting(SettingTemplate(("a", "{host}"), template), surroundings)  # type: ignore[arg-type]
+        return fill_setting(SettingTemplate(("a", "{host}"), template), values)  # type: ignore[arg-type]
 
     assert value("{port_number}") == Setting(("a", "127.0.0.1"), 3128)
     assert value(("{no_proxy}",)) == Setting(
@@ -171,19 +173,19 @@ def test_a_number_and_a_list_of_hosts() -> None:
 def test_the_ca_is_set_only_if_it_exists() -> None:
     recipe = load("git")
     here = computer(SystemName.LINUX)
-    (target,) = targets(recipe, here, SURROUNDINGS)
+    (target,) = targets(recipe, here, VALUES)
     ca = Setting(("http", "sslCAInfo"), "/home/jdoe/ca.pem")
     assert target.ca == (ca,)
     assert b"sslCAInfo = /home/jdoe/ca.pem" in edited(target, None)
     own = b"[http]\n\tsslCAInfo = /own.pem\n"
     assert edited(target, own).startswith(own)
-    assert targets(recipe, here, Surroundings("127.0.0.1:3128"))[0].ca == ()
+    assert targets(recipe, here, PlaceholderValues("127.0.0.1:3128"))[0].ca == ()
 
 
 def test_a_file_for_the_ca_only_is_left_out_without_one() -> None:
     here = computer(SystemName.LINUX, XDG_CONFIG_HOME="/c")
-    with_ca = [t.path for t in targets(load("pnpm"), here, SURROUNDINGS)]
-    without = [t.path for t in targets(load("pnpm"), here, Surroundings("127.0.0.1:3128"))]
+    with_ca = [t.path for t in targets(load("pnpm"), here, VALUES)]
+    without = [t.path for t in targets(load("pnpm"), here, PlaceholderValues("127.0.0.1:3128"))]
     assert with_ca == ["/c/pnpm/config.yaml", "/c/pnpm/auth.ini"]
     assert without == with_ca[:1]
 
@@ -191,7 +193,7 @@ def test_a_file_for_the_ca_only_is_left_out_without_one() -> None:
 def test_a_setting_for_other_systems_is_left_out() -> None:
     text = MINIMAL + 'systems = ["windows"]\n[[files.settings]]\npath = ["a", "b"]\nvalue = 1\n'
     recipe = parse(text.encode())
-    (target,) = targets(recipe, computer(SystemName.LINUX), SURROUNDINGS)
+    (target,) = targets(recipe, computer(SystemName.LINUX), VALUES)
     assert [setting.name for setting in target.settings] == ["a.b"]
 
 

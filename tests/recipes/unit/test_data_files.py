@@ -7,11 +7,11 @@ import pytest
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.desktop.system_proxy.base import BypassKind, BypassRule
 from trayproxy.recipes.catalogue import load, tools
-from trayproxy.recipes.placeholders import Surroundings
+from trayproxy.recipes.placeholders import PlaceholderValues
 from trayproxy.recipes.plan import edited
 from trayproxy.recipes.targets import Computer, targets
 
-SURROUNDINGS = Surroundings(
+VALUES = PlaceholderValues(
     "127.0.0.1:3128",
     (BypassRule("*.corp.example", BypassKind.SUBDOMAINS, "corp.example"),),
     ca="/ca.pem",
@@ -630,7 +630,7 @@ def test_a_file_gets_the_settings_and_keeps_the_rest(case: FileCase) -> None:
     here = Computer(case.system, {}, home, lambda path: True)
     (target,) = (
         target
-        for target in targets(load(case.recipe), here, SURROUNDINGS)
+        for target in targets(load(case.recipe), here, VALUES)
         if target.path.replace("\\", "/").endswith("/" + case.name)
     )
     assert edited(target, None).decode() == case.new
@@ -641,7 +641,7 @@ def test_a_file_gets_the_settings_and_keeps_the_rest(case: FileCase) -> None:
 
 def test_the_file_of_apt() -> None:
     here = Computer(SystemName.LINUX, {}, "/root", lambda path: True)
-    (target,) = targets(load("apt"), here, SURROUNDINGS)
+    (target,) = targets(load("apt"), here, VALUES)
     assert target.path == "/etc/apt/apt.conf.d/95trayproxy"
     assert target.is_of_system
     assert (
@@ -716,5 +716,5 @@ def test_the_file_is_the_file_that_the_program_reads(
     folders = WINDOWS_FOLDERS if system is WINDOWS else {}
     there = {name.replace("~", home) for name in existing}
     here = Computer(system, {**folders, **environ}, home, lambda name: name in there)
-    found = [target.path.replace("\\", "/") for target in targets(load(tool), here, SURROUNDINGS)]
+    found = [target.path.replace("\\", "/") for target in targets(load(tool), here, VALUES)]
     assert found[:1] == ([path.replace("~", home)] if path else [])

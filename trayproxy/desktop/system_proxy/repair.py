@@ -16,7 +16,7 @@ LOCK_TIMEOUT_S = 20.0
 limit."""
 
 
-class Rest(StrEnum):
+class RestorePolicy(StrEnum):
     """The treatment of original values that cannot be restored now, or would not work."""
 
     KEEP = "keep"
@@ -52,7 +52,7 @@ class Repair:
 def repair(
     file: JournalFile,
     lock: Path,
-    rest: Rest = Rest.KEEP,
+    policy: RestorePolicy = RestorePolicy.KEEP,
     *,
     everything: bool = False,
     is_wanted: Callable[[Journal], bool] = lambda journal: True,
@@ -64,7 +64,7 @@ def repair(
     Args:
         file: The journal.
         lock: The lock file for changes of the settings.
-        rest: The treatment of original values that cannot be restored.
+        policy: The treatment of original values that cannot be restored.
         everything: True to restore also the units that other programs have changed.
         is_wanted: Returns False for a journal of which nothing is to be restored.
         is_chosen: Returns False for the name of a target that is not to be restored now.
@@ -83,15 +83,15 @@ def repair(
             result = restore(
                 file,
                 find_target,
-                all_work if rest is Rest.FORCE else without_dead_proxies,
+                all_work if policy is RestorePolicy.FORCE else without_dead_proxies,
                 everything=everything,
                 # Any program may listen there by now.
-                keeps_withheld=rest is Rest.KEEP and not journal.pid,
+                keeps_withheld=policy is RestorePolicy.KEEP and not journal.pid,
                 is_chosen=is_chosen,
             )
         except DamagedJournalError:
             return Repair(Restored(), file.set_aside())
-        if rest is Rest.FORGET and not result.failures:
+        if policy is RestorePolicy.FORGET and not result.failures:
             file.remove()
             result = replace(result, rest=())
         return Repair(result, was_set=journal.pid != 0)

@@ -51,7 +51,7 @@ class CertificateFinding:
         return f"“{name}”" if name else "an authority without a name"
 
 
-NoteFinding = Callable[[Upstream, CertificateFinding], Awaitable[None]]
+RecordFinding = Callable[[Upstream, CertificateFinding], Awaitable[None]]
 """Takes note of a certificate that was seen through an upstream."""
 
 

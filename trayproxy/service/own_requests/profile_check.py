@@ -37,7 +37,7 @@ from trayproxy.http.request import Request, parse_request
 from trayproxy.http.response import Response
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn
 from trayproxy.service.own_requests.certificate_finding import (
-    NoteFinding,
+    RecordFinding,
     not_known,
     with_finding,
 )
@@ -129,7 +129,7 @@ class ProfileCheck:
         profile: Profile,
         url: str,
         tools: OwnRequestTools,
-        note_finding: NoteFinding,
+        record_finding: RecordFinding,
         authorities: "TrustedAuthorities | None" = None,
     ) -> None:
         """Create a test, which fetches a URL through the profile; see `request_for` for errors.
@@ -138,13 +138,13 @@ class ProfileCheck:
         page. With other http URLs they are not tested, so that no other host is contacted.
 
         Args:
-            note_finding: Records the certificate that programs see for an https site.
+            record_finding: Records the certificate that programs see for an https site.
             authorities: The trusted authorities; None for those of the system.
         """
         self._profile = profile
         self._tools = tools
         self._url = url
-        self._note_finding = note_finding
+        self._record_finding = record_finding
         self._authorities = authorities
         self._own = OwnRequest(profile, request_for(url), tools)
         self._is_secure = request_for(url).method == b"CONNECT"
@@ -316,7 +316,7 @@ class ProfileCheck:
         finally:
             own.close()
         finding = dataclasses.replace(finding, is_of_public_site=own is not self._own)
-        await self._note_finding(self._profile.upstream, finding)
+        await self._record_finding(self._profile.upstream, finding)
         return with_finding(step, finding, own.host)
 
     async def _open_tunnel(self, own: OwnRequest) -> SocketStream:

@@ -17,7 +17,7 @@ from trayproxy.desktop.system_proxy.base import (
     ProxyTargets,
     endpoint,
 )
-from trayproxy.desktop.system_proxy.repair import Repair, Rest, repair
+from trayproxy.desktop.system_proxy.repair import Repair, RestorePolicy, repair
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
@@ -45,10 +45,10 @@ from trayproxy.system_settings.entries import TargetError
 
 logger = logging.getLogger(__name__)
 
-_RESTS = {
-    LeftoverChoice.ASK: Rest.RETRY,
-    LeftoverChoice.KEEP: Rest.FORCE,
-    LeftoverChoice.FORGET: Rest.FORGET,
+_POLICIES = {
+    LeftoverChoice.ASK: RestorePolicy.RETRY,
+    LeftoverChoice.KEEP: RestorePolicy.FORCE,
+    LeftoverChoice.FORGET: RestorePolicy.FORGET,
 }
 
 CLOSE_TIMEOUT_S = 3.0
@@ -179,7 +179,7 @@ class SystemProxySwitch:
         """
         async with self._lock:
             self._settings = replace(self._settings, use=False)
-            problem = await self._take_back(_RESTS[leftovers], everything=everything)
+            problem = await self._take_back(_POLICIES[leftovers], everything=everything)
             if problem is None and self._status.holder:
                 return held(self._status.holder)
             return problem
@@ -333,7 +333,7 @@ class SystemProxySwitch:
 
     async def _take_back(
         self,
-        rest: Rest = Rest.KEEP,
+        policy: RestorePolicy = RestorePolicy.KEEP,
         *,
         everything: bool = False,
         is_repair: bool = False,
@@ -342,13 +342,13 @@ class SystemProxySwitch:
         """Restore the system proxy; return why that failed, None if it did not.
 
         Args:
-            rest: The treatment of settings that cannot be restored.
+            policy: The treatment of settings that cannot be restored.
             everything: True to restore also the values that other programs have changed.
             is_repair: True if an earlier run of the service has left the settings.
             stays: The names of the targets that are not restored, as far as they are in use now.
         """
         try:
-            result = await asyncio.to_thread(self._restore, rest, everything, stays)
+            result = await asyncio.to_thread(self._restore, policy, everything, stays)
         except ERRORS as error:
             failure = problem_of(error, "")
             await self._refresh()
@@ -372,7 +372,7 @@ class SystemProxySwitch:
             await self._refresh(status)
         return problem
 
-    def _restore(self, rest: Rest, everything: bool, stays: frozenset[str]) -> Repair:
+    def _restore(self, policy: RestorePolicy, everything: bool, stays: frozenset[str]) -> Repair:
         """Restore the system proxy, in a thread."""
         files = self._tools.files
         if stays:
@@ -381,7 +381,7 @@ class SystemProxySwitch:
         result = repair(
             files.journal,
             files.lock,
-            rest,
+            policy,
             everything=everything,
             is_wanted=lambda journal: not files.is_of_another(journal),
             is_chosen=lambda name: name not in stays,
