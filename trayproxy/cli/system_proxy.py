@@ -216,8 +216,9 @@ def _status_of_files(paths: Paths) -> SystemProxyStatus:
     from trayproxy.desktop.autostart.factory import starts_at_log_in
     from trayproxy.desktop.system_proxy.factory import proxy_targets
     from trayproxy.service.system_proxy.files import files_of
-    from trayproxy.service.system_proxy.operations import read_back, status_of
+    from trayproxy.service.system_proxy.operations import read_back
     from trayproxy.service.system_proxy.problems import ERRORS, problem_of
+    from trayproxy.service.system_proxy.status import status_of
     from trayproxy.system_settings.entries import TargetError
     from trayproxy.system_settings.journal import JournalError
 

@@ -15,7 +15,8 @@ from trayproxy.desktop.system_proxy import repair as repair_module
 from trayproxy.desktop.system_proxy.base import ProxyTargets
 from trayproxy.profiles.config import SystemProxySettings
 from trayproxy.service.system_proxy.files import SystemProxyFiles
-from trayproxy.service.system_proxy.switch import SystemProxySwitch, SystemProxyTools
+from trayproxy.service.system_proxy.switch import SystemProxySwitch
+from trayproxy.service.system_proxy.tools import SystemProxyTools
 from trayproxy.system_settings.entries import TargetError
 
 T = TypeVar("T")

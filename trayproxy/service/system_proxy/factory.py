@@ -12,7 +12,8 @@ from trayproxy.desktop.system_proxy_change.factory import watch_system_proxy
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import SystemProxySettings
 from trayproxy.service.system_proxy.files import files_of
-from trayproxy.service.system_proxy.switch import SystemProxySwitch, SystemProxyTools
+from trayproxy.service.system_proxy.switch import SystemProxySwitch
+from trayproxy.service.system_proxy.tools import SystemProxyTools
 from trayproxy.service.system_proxy.watchdog_process import WatchdogProcess
 
 

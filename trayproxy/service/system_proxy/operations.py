@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from trayproxy.control.messages import LeftoverChoice, SystemProxyState, SystemProxyStatus
+from trayproxy.control.messages import LeftoverChoice
 from trayproxy.desktop.system_proxy.base import (
     ProxyKind,
     ProxySetting,
@@ -368,24 +368,3 @@ def _boot_id() -> str:
         return _BOOT_ID.read_text().strip()
     except OSError:
         return ""
-
-
-def status_of(found: ReadBack) -> SystemProxyStatus:
-    """Return the status for the system proxy as read."""
-    state = SystemProxyState.ON if found.titles else SystemProxyState.OFF
-    value = program = ""
-    if found.is_managed:
-        state = SystemProxyState.MANAGED
-    elif found.foreign is not None:
-        state, value = SystemProxyState.CHANGED, found.foreign.view.address
-        program = found.foreign.program
-    return SystemProxyStatus(
-        state,
-        value=value,
-        program=program,
-        targets=found.titles,
-        hints=found.hints,
-        waiting=found.waiting,
-        withheld=found.withheld,
-        holder=found.holder,
-    )

@@ -4,9 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from msgspec import structs
 
@@ -14,33 +13,24 @@ from trayproxy.control.messages import LeftoverChoice, SystemProxyState, SystemP
 from trayproxy.desktop.system_proxy.base import (
     READ_AT_LOG_IN,
     ProxySetting,
-    ProxyTargets,
     endpoint,
 )
-from trayproxy.desktop.system_proxy.repair import Repair, RestorePolicy, repair
+from trayproxy.desktop.system_proxy.repair import RestorePolicy
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
-from trayproxy.service.system_proxy.files import SystemProxyFiles
-from trayproxy.service.system_proxy.operations import (
-    ReadBack,
-    TurnedOn,
-    read_back,
-    status_of,
-    turn_on,
-)
 from trayproxy.service.system_proxy.pac_file import pac_file
 from trayproxy.service.system_proxy.problems import (
     ERRORS,
     NOT_LISTENING,
     NOT_RESTORED_ID,
-    WITHHELD_ID,
     damaged,
     held,
     not_restored,
     problem_of,
-    withheld,
 )
+from trayproxy.service.system_proxy.status import PublishedStatus, refreshed, status_after
+from trayproxy.service.system_proxy.tools import SystemProxyTools, Watching
 from trayproxy.system_settings.entries import TargetError
 
 logger = logging.getLogger(__name__)
@@ -53,45 +43,6 @@ _POLICIES = {
 
 CLOSE_TIMEOUT_S = 3.0
 """Seconds that the end of the service waits for the restoration; then the watchdog restores."""
-
-
-class Watchdog(Protocol):
-    """The process that restores the settings if this process ends without doing so."""
-
-    def start(self) -> None:
-        """Start the process if it does not run; raise OSError if it cannot be started."""
-
-    def stop(self, *, keep: bool = False) -> None:
-        """End the process; with `keep`, it leaves the settings in place."""
-
-
-class SystemWatch(Protocol):
-    """Reports changes of the system proxy."""
-
-    def close(self) -> None:
-        """Stop reporting."""
-
-
-@dataclass(frozen=True, slots=True)
-class SystemProxyTools:
-    """The parts of the system that the switch uses.
-
-    Attributes:
-        files: The journal and the lock.
-        find_targets: Returns the targets of this desktop; raises `TargetError` if there are none.
-        watchdog: Restores the settings if this process ends without doing so.
-        watch: Starts to report changes of the system proxy; the argument is called for each.
-        is_dead: Returns True if no program listens at an address of this computer.
-        serve_pac: Serves a PAC file at the local address from now on; the arguments are its path
-            and its text.
-    """
-
-    files: SystemProxyFiles
-    find_targets: Callable[[], ProxyTargets]
-    watchdog: Watchdog
-    watch: Callable[[Callable[[], None]], SystemWatch]
-    is_dead: Callable[[str, int], bool]
-    serve_pac: Callable[[str, str], None]
 
 
 class SystemProxySwitch:
@@ -120,23 +71,22 @@ class SystemProxySwitch:
             pac_path: The path of the PAC file at the local address.
         """
         self._tools = tools
-        self._publish = publish
         self._settings = settings
         self._bypass = bypass
         self._address = _split(address)
         self._pac_path = pac_path
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._watch: SystemWatch | None = None
+        self._watching = Watching(tools.watch, lambda: self._schedule(self._refresh_alone()))
         self._is_closing = False
         self._is_set = False
         """True if the journal says so, as last read."""
-        self._status = SystemProxyStatus(mode=settings.mode)
+        self._published = PublishedStatus(publish, SystemProxyStatus(mode=settings.mode))
 
     @property
     def status(self) -> SystemProxyStatus:
         """The status, as last published."""
-        return self._status
+        return self._published.status
 
     @property
     def settings(self) -> SystemProxySettings:
@@ -149,7 +99,7 @@ class SystemProxySwitch:
         """Read the system proxy, publish its status and return it."""
         async with self._lock:
             await self._refresh()
-        return self._status
+        return self._published.status
 
     async def turn_on(
         self, mode: SystemProxyMode, leftovers: LeftoverChoice = LeftoverChoice.ASK
@@ -180,8 +130,8 @@ class SystemProxySwitch:
         async with self._lock:
             self._settings = replace(self._settings, use=False)
             problem = await self._take_back(_POLICIES[leftovers], everything=everything)
-            if problem is None and self._status.holder:
-                return held(self._status.holder)
+            if problem is None and self._published.status.holder:
+                return held(self._published.status.holder)
             return problem
 
     # --- events of the service and of the system ---
@@ -208,7 +158,7 @@ class SystemProxySwitch:
                     # Programs must not keep the address of the earlier run.
                     await self._take_back()
                 if problem is not None:
-                    self._set(problem=problem)
+                    self._published.set(problem=problem)
 
     def address_changed(self, address: str) -> None:
         """Let the system proxy follow the local address.
@@ -218,7 +168,7 @@ class SystemProxySwitch:
         """
         self._address = _split(address)
         # Also after a failed restoration: the system proxy still has an address of TrayProxy.
-        if self._settings.use or self._status.state is SystemProxyState.ON:
+        if self._settings.use or self._published.status.state is SystemProxyState.ON:
             self._schedule(self._apply_or_take_back())
 
     def bypass_changed(self, bypass: tuple[str, ...]) -> None:
@@ -230,7 +180,7 @@ class SystemProxySwitch:
 
     def network_changed(self) -> None:
         """Restore or set the parts that were missing: a network connection may be there again."""
-        status = self._status
+        status = self._published.status
         has_failed = status.problem is not None and status.problem.id == NOT_RESTORED_ID
         if status.waiting or has_failed or (self._settings.use and status.skipped):
             self._schedule(self._apply_or_take_back())
@@ -261,7 +211,7 @@ class SystemProxySwitch:
         await asyncio.to_thread(partial(self._tools.watchdog.stop, keep=keep))
         for task in tuple(self._tasks):
             task.cancel()
-        self._end_watch()
+        self._watching.end()
 
     # --- changes; the lock is held ---
 
@@ -278,7 +228,7 @@ class SystemProxySwitch:
                 await self._take_back()
             if problem is not None:
                 logger.warning("%s: %s", problem.title, problem.body)
-                self._set(problem=problem)
+                self._published.set(problem=problem)
 
     async def _is_left_to_another_program(self) -> bool:
         """Read the system proxy; return whether another program has changed it.
@@ -286,50 +236,33 @@ class SystemProxySwitch:
         Only the user's own *on* takes the system proxy back from another program.
         """
         await self._refresh()
-        if self._address is None or self._status.state is not SystemProxyState.CHANGED:
+        if self._address is None or self._published.status.state is not SystemProxyState.CHANGED:
             return False
-        self._begin_watch()
+        self._watching.begin()
         return True
 
     async def _apply(self, leftovers: LeftoverChoice | None) -> Problem | None:
         if self._address is None or self._is_closing:
             return NOT_LISTENING
         host, port = self._address
-        setting = ProxySetting(
-            host,
-            port,
-            f"http://{endpoint(host, port)}{self._pac_path}",
-            uses_pac=self._settings.mode is SystemProxyMode.PAC,
-            bypass=bypass_rules(self._bypass),
-        )
+        setting = _setting(host, port, self._settings.mode, self._pac_path, self._bypass)
         self._tools.serve_pac(self._pac_path, pac_file(host, port, setting.bypass))
         try:
-            result = await asyncio.to_thread(self._turn_on, setting, leftovers)
+            result = await asyncio.to_thread(self._tools.turn_on, setting, leftovers)
         except ERRORS as error:
             problem = problem_of(error, endpoint(host, port))
             await self._refresh()
             return problem
         # Before the read, so that no later change by another program is missed.
-        self._begin_watch()
+        self._watching.begin()
         await self._refresh()
-        self._set(
+        self._published.set(
             problem=damaged(result.damaged) if result.damaged is not None else None,
             mode=self._settings.mode,
             inexpressible=result.inexpressible,
             skipped=result.skipped,
         )
         return None
-
-    def _turn_on(self, setting: ProxySetting, leftovers: LeftoverChoice | None) -> TurnedOn:
-        """Set the system proxy, in a thread."""
-        tools = self._tools
-        targets = tools.find_targets()
-        tools.watchdog.start()
-        try:
-            return turn_on(tools.files, targets, setting, leftovers, tools.is_dead)
-        finally:
-            if not tools.files.journal.path.exists():
-                tools.watchdog.stop()
 
     async def _take_back(
         self,
@@ -348,54 +281,24 @@ class SystemProxySwitch:
             stays: The names of the targets that are not restored, as far as they are in use now.
         """
         try:
-            result = await asyncio.to_thread(self._restore, policy, everything, stays)
+            result = await asyncio.to_thread(self._tools.restore, policy, everything, stays)
         except ERRORS as error:
-            failure = problem_of(error, "")
-            await self._refresh()
-            self._set(problem=failure)
-            return failure
+            return await self._not_restored(problem_of(error, ""))
         if result.restored.failures:
-            failure = not_restored(result.restored.failures)
-            await self._refresh()
-            self._set(problem=failure)
-            return failure
+            return await self._not_restored(not_restored(result.restored.failures))
         self._is_set = False
-        self._end_watch()
-        problem = damaged(result.damaged) if result.damaged is not None else None
-        was_repaired = is_repair and result.was_set and bool(result.restored.changed)
-        status = SystemProxyStatus(
-            mode=self._settings.mode, problem=problem, was_repaired=was_repaired
-        )
+        self._watching.end()
+        status = status_after(result, self._settings.mode, is_repair=is_repair)
         if not (result.restored.rest or result.is_unwanted):
-            self._replace(status)
+            self._published.replace(status)
         else:
             await self._refresh(status)
+        return status.problem
+
+    async def _not_restored(self, problem: Problem) -> Problem:
+        await self._refresh()
+        self._published.set(problem=problem)
         return problem
-
-    def _restore(self, policy: RestorePolicy, everything: bool, stays: frozenset[str]) -> Repair:
-        """Restore the system proxy, in a thread."""
-        files = self._tools.files
-        if stays:
-            # Whether TrayProxy starts at log-in may have changed since the system proxy was set.
-            stays &= self._target_names()
-        result = repair(
-            files.journal,
-            files.lock,
-            policy,
-            everything=everything,
-            is_wanted=lambda journal: not files.is_of_another(journal),
-            is_chosen=lambda name: name not in stays,
-        )
-        if not result.restored.failures:
-            self._tools.watchdog.stop(keep=bool(stays))
-        return result
-
-    def _target_names(self) -> frozenset[str]:
-        try:
-            targets = self._tools.find_targets()
-        except TargetError:
-            return frozenset()
-        return frozenset(target.name for target in (*targets.required, *targets.optional))
 
     async def _refresh(self, status: SystemProxyStatus | None = None) -> None:
         """Read the system proxy, and publish its state.
@@ -403,35 +306,22 @@ class SystemProxySwitch:
         Args:
             status: The status with the other values; None for the present status.
         """
-        known = self._status if status is None else status
+        known = self._published.status if status is None else status
         try:
-            found = await asyncio.to_thread(self._read)
+            found = await asyncio.to_thread(self._tools.read)
         except TargetError as error:
             hints = (f"{error}",)
-            self._replace(structs.replace(known, state=SystemProxyState.UNAVAILABLE, hints=hints))
+            self._published.replace(
+                structs.replace(known, state=SystemProxyState.UNAVAILABLE, hints=hints)
+            )
             return
         except ERRORS as error:
-            self._replace(structs.replace(known, problem=problem_of(error, "")))
+            self._published.replace(structs.replace(known, problem=problem_of(error, "")))
             return
         if self._is_set and not found.pid:
             await self._restored_by_another_process()
         self._is_set = found.pid != 0
-        new = status_of(found)
-        problem = known.problem
-        if new.withheld:
-            problem = problem or withheld(new.withheld)
-        elif problem is not None and problem.id == WITHHELD_ID:
-            problem = None
-        self._replace(
-            structs.replace(
-                new,
-                mode=known.mode,
-                inexpressible=known.inexpressible,
-                skipped=known.skipped,
-                was_repaired=known.was_repaired,
-                problem=problem,
-            )
-        )
+        self._published.replace(refreshed(known, found))
 
     async def _restored_by_another_process(self) -> None:
         """Keep the system proxy off: “trayproxy system-proxy restore” or another TrayProxy of the
@@ -439,43 +329,30 @@ class SystemProxySwitch:
         """
         logger.warning("another process has restored the system proxy; it stays off")
         self._settings = replace(self._settings, use=False)
-        self._end_watch()
+        self._watching.end()
         await asyncio.to_thread(self._tools.watchdog.stop)
-
-    def _read(self) -> ReadBack:
-        """Read the system proxy, in a thread."""
-        return read_back(self._tools.files, self._tools.find_targets())
-
-    def _on_system_changed(self) -> None:
-        self._schedule(self._refresh_alone())
 
     async def _refresh_alone(self) -> None:
         async with self._lock:
             if not self._is_closing:
                 await self._refresh()
 
-    def _begin_watch(self) -> None:
-        if self._watch is None:
-            self._watch = self._tools.watch(self._on_system_changed)
-
-    def _end_watch(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
-
     def _schedule(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _set(self, **fields: object) -> None:
-        self._replace(structs.replace(self._status, **fields))
 
-    def _replace(self, status: SystemProxyStatus) -> None:
-        """Replace the status, and publish it if it has changed."""
-        if status != self._status:
-            self._status = status
-            self._publish(status)
+def _setting(
+    host: str, port: int, mode: SystemProxyMode, pac_path: str, bypass: tuple[str, ...]
+) -> ProxySetting:
+    return ProxySetting(
+        host,
+        port,
+        f"http://{endpoint(host, port)}{pac_path}",
+        uses_pac=mode is SystemProxyMode.PAC,
+        bypass=bypass_rules(bypass),
+    )
 
 
 def _split(address: str) -> tuple[str, int] | None:
