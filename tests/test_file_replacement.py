@@ -36,7 +36,7 @@ def test_the_mode_of_the_old_file_is_kept_on_request(
 
 
 @pytest.mark.unix
-def test_a_circle_of_links_is_refused(tmp_path: Path) -> None:
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.symlink_to(second)
     second.symlink_to(first)

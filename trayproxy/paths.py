@@ -177,7 +177,7 @@ def _check_owner(folder: Path, status: os.stat_result) -> None:
 
 
 def _check_sudo(folder: Path) -> None:
-    """Raise `PathError` for a folder of the user who has called sudo, which may keep ``HOME``.
+    """Raise `PathError` if root would use a folder of the user of sudo, which may keep ``HOME``.
 
     Folders that root creates there would prevent the user from running TrayProxy.
     """

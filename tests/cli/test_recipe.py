@@ -132,7 +132,7 @@ def test_where_the_proxy_inspects_tls_programs_get_the_certificates_of_the_syste
     assert (home / ".gitconfig").read_bytes() == GITCONFIG
 
 
-def test_a_moved_port_is_shown_and_mended(cli: Cli, paths: Paths, home: Path) -> None:
+def test_a_moved_port_is_shown_and_corrected(cli: Cli, paths: Paths, home: Path) -> None:
     cli("recipe", "git", "--apply")
     listen_on(paths, 8888)
     assert states(cli)["git"] == "outdated"
@@ -270,7 +270,9 @@ def test_a_failed_write_changes_nothing(
 
 
 @pytest.mark.parametrize("action", ["--apply", "--undo"])
-def test_a_damaged_record_is_kept_and_told(cli: Cli, paths: Paths, home: Path, action: str) -> None:
+def test_a_damaged_record_is_kept_and_reported(
+    cli: Cli, paths: Paths, home: Path, action: str
+) -> None:
     cli("recipe", "git", "--apply")
     present = (home / ".gitconfig").read_bytes()
     journal = paths.recipes_folder / "git.json"
@@ -328,7 +330,7 @@ def test_a_recipe_without_files_has_only_text(cli: Cli) -> None:
     assert shown["tool"] == "docker"
 
 
-def test_it_is_told_that_the_program_cannot_connect_until_trayproxy_runs(
+def test_apply_reports_that_the_program_cannot_connect_until_trayproxy_runs(
     cli: Cli, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, err = cli("recipe", "curl", "--apply")

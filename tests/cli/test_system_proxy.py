@@ -198,7 +198,9 @@ def test_a_failure_of_the_service_is_told_if_there_is_nothing_left_to_restore(
     assert "TP-606" in err
 
 
-def test_values_of_another_program_stay_and_are_told(cli: Cli, left_on: FakeProxyTarget) -> None:
+def test_values_of_another_program_stay_and_are_reported(
+    cli: Cli, left_on: FakeProxyTarget
+) -> None:
     left_on.values |= {"host": "other", "port": "8888"}
     assert cli("system-proxy", "status")[1] == (
         "Changed by another program: it is now other:8888 (TP-603)\n"

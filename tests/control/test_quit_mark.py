@@ -19,7 +19,7 @@ def test_a_mark_is_newer_than_earlier_times_only(tmp_path: Path) -> None:
     assert has_quit_since(path, left)
 
 
-def test_a_mark_that_cannot_be_left_is_no_error(tmp_path: Path) -> None:
+def test_a_mark_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "quit"
     leave_quit_mark(path)
     assert not has_quit_since(path, 0.0)

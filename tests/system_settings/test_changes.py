@@ -570,7 +570,9 @@ def test_a_power_cut_while_a_unit_is_taken_back_leaves_no_mixture(file: JournalF
     assert target.values == ORIGINAL
 
 
-def test_a_unit_that_was_taken_back_can_become_the_same_others_again(file: JournalFile) -> None:
+def test_a_unit_that_was_taken_back_can_get_the_values_of_the_other_program_again(
+    file: JournalFile,
+) -> None:
     target = FakeTarget(dict(ORIGINAL))
     turn_on(file, [target])
     for _ in range(2):

@@ -117,7 +117,7 @@ def test_the_notification_disappears_with_its_cause(screen: NoticeFixture) -> No
     assert screen.channel.shown is None
 
 
-def test_a_change_that_is_over_at_once_is_not_told(screen: NoticeFixture) -> None:
+def test_a_change_that_is_over_at_once_is_not_reported(screen: NoticeFixture) -> None:
     screen.update(ON, CHANGED, ON)
     assert screen.channel.posts == 0
 

@@ -109,7 +109,7 @@ def apply(
             is_rolled_back = _roll_back(begun, files)
             if is_rolled_back:
                 with suppress(JournalError):
-                    # A journal that stays only mentions versions that no file has: it does no harm.
+                    # A journal that stays is harmless: it only has versions that no file has.
                     journals.save(before)
             raise NotAppliedError(file.path, str(error), is_rolled_back=is_rolled_back) from None
     with suppress(JournalError):
@@ -190,7 +190,7 @@ def _read(files: Files, path: str) -> bytes | None:
 
 
 def _ask(method: Callable[[str], T], path: str) -> T:
-    """Return the result of a method of the files; raise `LeftAloneError` for its error."""
+    """Call a method of `Files` with a path; raise `LeftAloneError` instead of `TargetError`."""
     try:
         return method(path)
     except TargetError as error:

@@ -75,7 +75,7 @@ def _check_file(file: ToolFile) -> None:
 
 
 def _texts(recipe: Recipe) -> tuple[list[str], list[str]]:
-    """Return the texts with placeholders: those for a company's CA, and the others."""
+    """Return the texts that may have placeholders: for a company's CA, and all others."""
     with_ca: list[str] = []
     without_ca = list(recipe.notes)
     for commands in (recipe.commands, recipe.windows_commands, recipe.macos_commands):

@@ -80,12 +80,12 @@ def names_in(text: str) -> list[str]:
 
 
 def fill(text: str, values: PlaceholderValues) -> str:
-    """Return a text with values for its placeholders."""
+    """Replace the placeholders in a text by their values."""
     return _PLACEHOLDER.sub(lambda match: _text(match[1], values), text)
 
 
 def fill_setting(template: SettingTemplate, values: PlaceholderValues) -> Setting:
-    """Return a setting with values for the placeholders of its path and value.
+    """Replace the placeholders in the path and the value of a setting by their values.
 
     The value ``"{port_number}"`` becomes a number. A list with the only item ``"{no_proxy}"``, or
     another list of hosts, becomes the list of hosts.

@@ -16,7 +16,7 @@ class SettingTemplate(Struct, frozen=True, forbid_unknown_fields=True):
     """A setting of a program's file, with placeholders.
 
     Attributes:
-        path: Where the setting is in the file (`trayproxy.recipes.formats`).
+        path: The keys that lead to the setting (`trayproxy.recipes.formats.setting.Format`).
         value: The value.
         systems: The systems on which the setting is needed.
     """

@@ -119,7 +119,7 @@ def restore(
     if not after.targets:
         file.remove()
     else:
-        # What remains may wait for a long time: no process is responsible for it.
+        # The remaining records may wait for a long time: no process is responsible for it.
         is_set = failures or len(chosen) < len(journal.targets)
         after = after if is_set else replace(after, pid=0)
         if after != file.load():

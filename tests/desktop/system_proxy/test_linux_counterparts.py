@@ -446,7 +446,9 @@ def test_after_a_power_cut_between_any_two_operations_kioslaverc_is_restored(
 
 
 @pytest.mark.parametrize("command", ["gdbus", "dbus-send"])
-def test_programs_of_kde_are_told(session: DconfSession, kioslaverc: Path, command: str) -> None:
+def test_programs_of_kde_are_notified(
+    session: DconfSession, kioslaverc: Path, command: str
+) -> None:
     run = command_runner(session_environment(session.environment, "/nowhere"))
     target = KdeTarget(kioslaverc, run, lambda name: name if name == command else None)
     rule = MatchRule(

@@ -38,7 +38,7 @@ def paths(tmp_path: Path) -> Paths:
     return locate({"TRAYPROXY_HOME": str(tmp_path)})
 
 
-def test_inspecting_upstreams_are_remembered_until_a_test_says_otherwise(paths: Paths) -> None:
+def test_inspecting_upstreams_are_stored_until_a_test_finds_no_inspection(paths: Paths) -> None:
     assert inspecting_upstreams(paths) == {}
     store_upstream(paths, UPSTREAM, None)
     assert not paths.tls_inspection_file.exists()

@@ -53,7 +53,7 @@ def test_apply_and_undo_and_their_states() -> None:
     assert not undo("git", journals, disk).had_journal
 
 
-def test_a_moved_port_is_shown_and_mended() -> None:
+def test_a_moved_port_is_shown_and_corrected() -> None:
     disk, journals = applied(3128)
     assert state_of(disk, 3129) is State.OUTDATED
     assert apply("git", targets(3129), journals, disk) == (GIT, SHELL)
@@ -131,7 +131,7 @@ def test_a_failed_change_of_the_port_keeps_the_old_port() -> None:
     assert is_as_before(disk)
 
 
-def test_a_full_disk_stops_it_before_the_first_change() -> None:
+def test_a_full_disk_stops_a_recipe_before_the_first_change() -> None:
     disk = Disk(ORIGINAL)
     disk.is_full = True
     with pytest.raises(JournalError):
@@ -181,7 +181,7 @@ def test_a_folder_that_another_program_uses_stays() -> None:
     assert "/home/jdoe/.config/git" in disk.folders
 
 
-def test_a_damaged_journal_is_not_guessed() -> None:
+def test_the_contents_of_a_damaged_journal_are_not_guessed() -> None:
     disk, journals = applied()
     present = dict(disk.files)
     disk.journals["git"] = disk.journals["git"][:-9]

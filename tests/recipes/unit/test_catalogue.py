@@ -182,7 +182,7 @@ def test_the_ca_is_set_only_if_it_exists() -> None:
     assert targets(recipe, here, PlaceholderValues("127.0.0.1:3128"))[0].ca == ()
 
 
-def test_a_file_for_the_ca_only_is_left_out_without_one() -> None:
+def test_a_file_for_the_ca_only_is_left_out_without_a_ca() -> None:
     here = computer(SystemName.LINUX, XDG_CONFIG_HOME="/c")
     with_ca = [t.path for t in targets(load("pnpm"), here, VALUES)]
     without = [t.path for t in targets(load("pnpm"), here, PlaceholderValues("127.0.0.1:3128"))]

@@ -160,7 +160,7 @@ def log_in_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     ("session_ends", "starts_at_log_in", "mode"),
     [(True, True, "manual"), (True, False, "none"), (False, True, "none")],
 )
-def test_what_programs_read_at_log_in_stays_only_for_the_next_session(
+def test_settings_read_at_log_in_stay_only_for_the_next_session(
     log_in_bench: Bench, session_ends: bool, starts_at_log_in: bool, mode: str
 ) -> None:
     bench = log_in_bench
@@ -181,7 +181,9 @@ def test_what_programs_read_at_log_in_stays_only_for_the_next_session(
 
 
 @pytest.mark.parametrize("is_used", [True, False])
-def test_the_next_session_goes_on_with_it(log_in_bench: Bench, is_used: bool) -> None:
+def test_the_next_session_continues_with_the_settings_read_at_log_in(
+    log_in_bench: Bench, is_used: bool
+) -> None:
     bench = log_in_bench
     [at_log_in] = bench.targets.optional
     assert isinstance(at_log_in, FakeProxyTarget)

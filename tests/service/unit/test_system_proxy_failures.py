@@ -1,4 +1,4 @@
-"""The switch of the system proxy: what fails is told, and leaves nothing."""
+"""The switch of the system proxy: a failure is reported and leaves no change."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_a_start_that_fails_leaves_no_address_of_an_earlier_run(bench: Bench) ->
     assert bench.target.values["host"] is None
 
 
-def test_a_repair_that_fails_is_not_told_as_a_success(bench: Bench) -> None:
+def test_a_repair_that_fails_is_not_reported_as_a_success(bench: Bench) -> None:
     async def scene() -> None:
         await started(bench)
         bench.target.refused.add("mode")
@@ -94,7 +94,7 @@ def test_a_failure_is_told_and_leaves_nothing(bench: Bench) -> None:
     assert not bench.watchdog.is_running()
 
 
-def test_a_missing_administrator_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_administrator_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(changes: object) -> None:
         raise TargetError(ADMINISTRATOR_NEEDED)
 
@@ -155,7 +155,7 @@ def test_an_optional_target_that_cannot_be_read_is_skipped(
     assert bench.target.values["mode"] == "none"
 
 
-def test_a_damaged_journal_is_kept_and_told(bench: Bench) -> None:
+def test_a_damaged_journal_is_kept_and_reported(bench: Bench) -> None:
     bench.files.journal.path.write_text("{")
 
     async def scene() -> None:

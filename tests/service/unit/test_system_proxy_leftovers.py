@@ -58,7 +58,7 @@ def test_a_dead_proxy_among_several_is_asked_about(
     assert problem.id == "TP-605"
 
 
-def test_a_proxy_that_answers_is_not_asked_about(bench: Bench) -> None:
+def test_a_proxy_that_answers_causes_no_question(bench: Bench) -> None:
     bench.target.values |= {"host": "localhost", "port": "8888", "mode": "manual"}
 
     async def scene() -> None:

@@ -112,7 +112,7 @@ def test_the_connection_that_programs_use_must_not_refuse(
         assert not bench.watchdog.is_running()
 
 
-def test_an_earlier_proxy_of_a_connection_is_asked_about(bench: Bench) -> None:
+def test_an_earlier_dead_proxy_of_a_connection_causes_a_question(bench: Bench) -> None:
     bench.target.values |= {"host of vpn": "127.0.0.1", "port of vpn": "8888"}
     bench.dead.add(("127.0.0.1", 8888))
 

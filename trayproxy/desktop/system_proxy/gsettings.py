@@ -135,7 +135,7 @@ class GSettingsTarget:
         database: str = "",
         hint: str = "",
     ) -> None:
-        """Set the commands.
+        """Create the target, without running a command.
 
         Args:
             run: Runs a command in the session of the user.

@@ -57,7 +57,7 @@ def read_value(text_format: Format, text: str, path: SettingPath) -> object:
         text_format: The format of the text.
         text: The text, decoded as UTF-8 with the error handler ``surrogateescape``; line ends and
             the byte order mark are part of it.
-        path: Where the setting is.
+        path: The keys that lead to the setting; see `Format`.
 
     Raises:
         UnreadableTextError: The text is not of this format.

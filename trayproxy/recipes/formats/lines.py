@@ -30,7 +30,7 @@ def indent_at(text: str, offset: int) -> str:
 
 
 def first_line(text: str) -> int:
-    """Return the offset of the first line: 1 if the text has a byte order mark."""
+    """Return the offset of the first line: 1 if the text has a byte order mark, otherwise 0."""
     return len(BYTE_ORDER_MARK) if text.startswith(BYTE_ORDER_MARK) else 0
 
 

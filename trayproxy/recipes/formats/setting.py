@@ -61,7 +61,7 @@ class Setting:
     """A setting and its wanted value.
 
     Attributes:
-        path: Where the setting is.
+        path: The keys that lead to the setting; see `Format`.
         value: The value.
         separator: The separator of the items if the value is a list in one text, such as ``,`` in
             ``localhost,127.0.0.1``; otherwise empty.

@@ -420,7 +420,7 @@ SIGNAL = "org.kde.KIO.Scheduler.reparseSlaveConfiguration"
     ],
 )
 @pytest.mark.parametrize("fails", [True, False])
-def test_programs_are_told(
+def test_programs_are_notified(
     path: Path, installed: tuple[str, ...], command: str | None, fails: bool
 ) -> None:
     bus = FakeBus(*installed)

@@ -144,7 +144,7 @@ def test_settings_are_written_in_one_call(windows: FakeWinInetLibraries, wininet
     assert wininet.read("VPN").flags == 3
 
 
-def test_programs_are_told(windows: FakeWinInetLibraries, wininet: WinInet) -> None:
+def test_programs_are_notified(windows: FakeWinInetLibraries, wininet: WinInet) -> None:
     wininet.notify()
     assert windows.notifications == [39, 95, 37]
 
