@@ -4,8 +4,9 @@ The programs reach a host name that only Squid resolves, so they get an answer o
 TrayProxy; Squid serves only requests with the login, which only TrayProxy has. The certificates of
 the https servers are by an authority that only the recipes name to the programs.
 
-packaging/test installs the smaller programs. cargo, Go, Maven and Java take hundreds of megabytes
-and are used where they are installed; conda, Gradle, sbt, .NET, containers and editors are not.
+packaging/test installs the smaller programs. cargo, Go, Maven and Java take hundreds of megabytes,
+and Poetry needs 50 packages: they are used where they are installed. conda, Gradle, sbt, .NET,
+containers, editors and AI assistants are not.
 """
 
 import json
@@ -353,7 +354,18 @@ def run_program(
 COPIED = [
     ("go", "go", "go list -m example.com/demo@v1.0.0", f"{PackageRegistry.name}:"),
     ("java", "java", "java Fetch.java", "/hello"),
+    ("poetry", "poetry", "poetry lock --quiet", f"{PackageRegistry.name}:"),
 ]
+POETRY_PROJECT = """\
+[project]
+name = "project"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["demo"]
+[[tool.poetry.source]]
+name = "stub"
+url = "%s"
+"""
 FETCH_JAVA = """\
 import java.net.URI;
 class Fetch {
@@ -372,8 +384,10 @@ def test_the_printed_lines_make_a_program_use_trayproxy(
     tool: str, program: str, command: str, target: str, network: Network, tool_home: ToolHome
 ) -> None:
     (described,) = json.loads(network.recipe(tool_home, tool, "--json"))["recipes"]
-    (tool_home.project / "Fetch.java").write_text(FETCH_JAVA)
     registry = network.plain.registry if tool == "java" else network.secure.registry
+    index = registry.url("/simple/")
+    (tool_home.project / "Fetch.java").write_text(FETCH_JAVA)
+    (tool_home.project / "pyproject.toml").write_text(POETRY_PROJECT % index)
     tool_home.environ["GOPROXY"] = registry.url("/go")
     tool_home.environ["GONOSUMDB"] = "*"
     tool_home.environ["PAGE"] = registry.url("/hello")
