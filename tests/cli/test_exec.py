@@ -82,6 +82,14 @@ def test_other_proxy_variables_are_replaced(paths: Paths, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("service")
+def test_hosts_that_the_environment_excludes_from_its_proxy_stay_excluded(paths: Paths) -> None:
+    arguments = [sys.executable, *PROGRAM, "--", "printenv", "no_proxy", "NO_PROXY"]
+    given = environ(paths) | {"no_proxy": ".corp.example, localhost", "NO_PROXY": "10.0.0.0/8 *"}
+    shown = subprocess.run(arguments, env=given, capture_output=True, text=True, check=True)
+    assert shown.stdout == "localhost,127.0.0.1,::1,.corp.example,10.0.0.0/8\n" * 2
+
+
+@pytest.mark.usefixtures("service")
 @pytest.mark.parametrize("separator", [("--",), ()])
 def test_the_arguments_of_the_program_are_unchanged(
     paths: Paths, separator: tuple[str, ...]

@@ -1,9 +1,15 @@
 """``trayproxy exec``: run one program with TrayProxy as its proxy, and change nothing else."""
 
 import argparse
+import os
 
 from trayproxy.cli.output import CommandError, printable_line
-from trayproxy.cli.proxy_variables import company_variables, in_both_cases, proxy_variables
+from trayproxy.cli.proxy_variables import (
+    company_variables,
+    excluded_hosts,
+    in_both_cases,
+    proxy_variables,
+)
 from trayproxy.cli.service_start import local_address
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.desktop.program import ProgramError, become_program, find_program
@@ -40,7 +46,7 @@ def _exec(paths: Paths, arguments: Arguments) -> int:
         # Before the service is started: a mistyped command starts nothing.
         path = find_program(command[0])
         variables = proxy_variables(local_address(paths))
-        variables["all_proxy"] = variables["http_proxy"]
+        variables |= {"all_proxy": variables["http_proxy"], "no_proxy": excluded_hosts(os.environ)}
         return become_program(path, command, in_both_cases(variables) | company_variables(paths))
     except ProgramError as error:
         text = f"{printable_line(command[0])}: {error}."

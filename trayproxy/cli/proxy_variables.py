@@ -1,5 +1,8 @@
 """The environment variables that make programs use TrayProxy (ux §3.9)."""
 
+import re
+from collections.abc import Mapping
+
 from trayproxy.cli.output import print_message, printable_line
 from trayproxy.desktop.company_ca import ca_variables
 from trayproxy.paths import Paths
@@ -13,6 +16,20 @@ def proxy_variables(address: str) -> dict[str, str]:
     """Return the variables for the local address ``127.0.0.1:3128``, with names in lower case."""
     url = f"http://{address}"
     return {"http_proxy": url, "https_proxy": url, "no_proxy": NO_PROXY}
+
+
+def excluded_hosts(environ: Mapping[str, str]) -> str:
+    """Return ``no_proxy`` with the hosts that the environment already excludes from its proxy.
+
+    The company may have set the variable: programs reach its own hosts without a proxy. The entry
+    ``*`` is left out, because it excludes all hosts from TrayProxy as well.
+
+    Args:
+        environ: The environment of this process.
+    """
+    texts = (NO_PROXY, environ.get("no_proxy", ""), environ.get("NO_PROXY", ""))
+    entries = (entry for text in texts for entry in re.split(r"[,\s]+", text))
+    return ",".join(dict.fromkeys(entry for entry in entries if entry not in ("", "*")))
 
 
 def in_both_cases(variables: dict[str, str]) -> dict[str, str]:
