@@ -35,8 +35,8 @@ class Paths:
         cache: Data to fetch again if lost.
         log: The log files.
         runtime: The control socket and its lock; usually deleted when the computer restarts.
-        shared: Data of all TrayProxys of this user, whatever `HOME_VARIABLE` says: they share one
-            system proxy. Created when it is needed.
+        shared: Data of all TrayProxy services of this user, whatever `HOME_VARIABLE` says: the
+            services share one system proxy. Created when it is needed.
     """
 
     config: Path

@@ -44,7 +44,7 @@ def show(paths: Paths) -> None:
 
 
 def debug_lines(paths: Paths, environ: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Yield the title and the text of each line."""
+    """Yield the title and the text of each line of the debug information."""
     yield "TrayProxy", __version__
     yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "System", platform.platform()

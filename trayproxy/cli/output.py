@@ -66,7 +66,10 @@ def printable_line(text: str, limit: int = 400) -> str:
 
 
 def problem_line(problem: Problem) -> str:
-    """Return a problem as one line; its end, with the advice for the user, is kept."""
+    """Return a problem as one line for the terminal.
+
+    The body has a higher length limit than other texts, because its last sentence is the advice.
+    """
     body = printable_line(problem.body, _BODY_LENGTH)
     return f"{printable_line(problem.title)}. {body} ({problem.id})"
 

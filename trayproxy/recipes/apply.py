@@ -229,7 +229,8 @@ def _roll_back(begun: Sequence[FilePlan], files: Files) -> bool:
 
 
 def _journal_afterwards(before: RecipeJournal, plans: Sequence[FilePlan]) -> RecipeJournal:
-    """Return the journal after all files were written: one version of TrayProxy for each file."""
+    """Return the journal after all files were written. Each record keeps only the version just
+    written; the record of a file without changes by TrayProxy is removed."""
     records = {record.path: record for record in before.files}
     for file in plans:
         if file.record is None:

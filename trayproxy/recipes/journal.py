@@ -52,7 +52,8 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
         original_sha256: The hash of the file before the first change; None if there was no file.
         folders: The folders that TrayProxy has created for this file, or for that of another recipe
             in the same folder, the outermost first. The last recipe removes them.
-        versions: The versions of TrayProxy. While one replaces another, the file may be either.
+        versions: The versions that TrayProxy has written. While TrayProxy replaces a version, the
+            file may have the old or the new version.
         earlier: The settings of the file that TrayProxy has replaced, as text for the user.
     """
 

@@ -13,7 +13,7 @@ not work, such as the address of a proxy that has ended."""
 
 
 class Owner(StrEnum):
-    """Whose values a unit has."""
+    """The origin of the present values of a unit."""
 
     ORIGINAL = "original"
     """The values before the first change."""

@@ -4,7 +4,7 @@ The journal exists while TrayProxy's values may be in the settings, and while or
 for a part of a target that is missing, or were withheld because they do not work. It is on the disk
 before the first change, and it is removed when all values have been restored. Its original values
 are never replaced: a second journal would contain TrayProxy's own values as original values. All
-TrayProxys of a user share one journal, because they share one system proxy.
+services of a user share one journal, because they share one system proxy.
 
 The file is JSON (RFC 8259), mode 0600::
 

@@ -62,7 +62,7 @@ class MenuRows(QObject):
         return menu
 
     def set_fixed_text(self, action: QAction, text: str) -> None:
-        """Set the text of a row, if it does not change."""
+        """Set a constant text, which `set_over_dbus` escapes again. Ignore an empty text."""
         if text:
             self._fixed_texts.append((action, text))
             self.set_text(action, text)

@@ -111,7 +111,7 @@ class RunKeyAutostart:
 
 
 class UserRegistry:
-    """The registry of this Windows."""
+    """The registry of this computer."""
 
     def read(self, key: str, name: str) -> str | bytes | None:
         """Return a text or binary value; see `RunKeyRegistry`."""

@@ -28,7 +28,7 @@ ADMINISTRATOR_NEEDED = "no administrator has allowed it"
 
 
 class BypassKind(StrEnum):
-    """What a bypass rule matches."""
+    """The kind of host that a bypass rule matches."""
 
     NAME = "name"
     """One host name."""
@@ -126,7 +126,7 @@ class ProxyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProxyView:
-    """What the values of a target mean to the programs that read it.
+    """The proxy settings that programs read from the values of a target.
 
     Attributes:
         kind: How programs find their proxy.
@@ -148,7 +148,7 @@ class ProxyTarget(SettingsTarget, Protocol):
 
     @property
     def title(self) -> str:
-        """The name of the target for users, ``KDE``."""
+        """The name of the target for users, such as ``KDE``."""
 
     @property
     def is_managed(self) -> bool:

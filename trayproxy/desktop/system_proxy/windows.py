@@ -55,10 +55,10 @@ class Registry(Protocol):
     """The part of the registry that the target reads."""
 
     def value_names(self, key: str) -> Sequence[str]:
-        """Return the names of the values of a key of the user; empty if the key is missing."""
+        """Return the names of the values of a key in HKEY_CURRENT_USER; empty without the key."""
 
     def policy(self, key: str, name: str) -> object:
-        """Return a value of a key of the machine, None if it is missing."""
+        """Return a value of a key in HKEY_LOCAL_MACHINE, None if the value is missing."""
 
 
 class WinInetCalls(Protocol):
@@ -108,7 +108,7 @@ class WindowsTarget:
 
     @property
     def is_managed(self) -> bool:
-        """True if the settings are those of the machine, which only administrators change."""
+        """True if a policy makes the settings machine-wide: only administrators change these."""
         return self._registry.policy(_POLICIES, "ProxySettingsPerUser") == 0
 
     def read(self) -> Values:
@@ -241,10 +241,10 @@ def find_target(name: str) -> WindowsTarget:
 
 
 class WindowsRegistry:
-    """The registry of this Windows."""
+    """The registry of this computer."""
 
     def value_names(self, key: str) -> Sequence[str]:
-        """Return the names of the values of a key of the user; empty if the key is missing."""
+        """Return the names of the values of a key in HKEY_CURRENT_USER; empty without the key."""
         import winreg as module
 
         winreg: ModuleType = module
@@ -256,7 +256,7 @@ class WindowsRegistry:
             return ()
 
     def policy(self, key: str, name: str) -> object:
-        """Return a value of a key of the machine, None if it is missing."""
+        """Return a value of a key in HKEY_LOCAL_MACHINE, None if the value is missing."""
         import winreg as module
 
         winreg: ModuleType = module

@@ -201,7 +201,7 @@ def _request(connection: str, options: "ctypes.Array[Option]") -> OptionList:
 
 
 def load_libraries() -> Libraries:
-    """Return the functions of this Windows.
+    """Return the Windows functions for proxy settings.
 
     Raises:
         OSError: This is not Windows.

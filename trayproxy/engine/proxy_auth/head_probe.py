@@ -47,8 +47,9 @@ async def probe_by_head(
 async def _send_head(
     port: AuthPort, messages: AuthMessages, connection: ConnectionFacts
 ) -> tuple[bool, bool]:
-    """Send a HEAD request. Return whether the next hop requires a login for it, and whether the
-    connection is open for the next message afterwards, which it never is without a refusal."""
+    """Send a HEAD request. Return whether the next hop requires a login for the request, and
+    whether the connection can carry another message. Without a challenge, the connection is
+    closed."""
     authority = messages.request.target.authority
     assert authority is not None  # A request to an upstream always names a target.
     head_request = head_request_to(authority)

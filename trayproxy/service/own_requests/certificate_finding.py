@@ -1,4 +1,4 @@
-"""Who has issued the certificate that programs see for an https site, and the text about it."""
+"""The issuer of the certificate that programs receive for an https site, and a text about it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _MAX_NAME_LENGTH = 100
 
 
 class IssuerKind(Enum):
-    """Who has issued the certificate of a host."""
+    """The kind of authority that issued the certificate of a host."""
 
     PUBLIC = auto()
     """A public authority."""

@@ -1,4 +1,4 @@
-"""The files of the system proxy, which all TrayProxys of a user share."""
+"""The journal and the lock of the system proxy, shared by all services of a user."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -152,7 +152,8 @@ def read_back(files: SystemProxyFiles, targets: ProxyTargets) -> ReadBack:
 
 
 def _rest(journal: Journal, targets: ProxyTargets) -> tuple[tuple[str, ...], str]:
-    """Return the targets and parts that wait to be restored, and the withheld address."""
+    """Return the titles of the targets and parts that are still to be restored, and the address of
+    the proxy that was not restored because it does not work; empty if there is none."""
     waiting: list[str] = []
     withheld = ""
     known = {target.name: target for target in (*targets.required, *targets.optional)}

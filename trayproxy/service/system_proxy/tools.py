@@ -35,7 +35,7 @@ class Watching:
     def __init__(
         self, watch: Callable[[Callable[[], None]], SystemWatch], report: Callable[[], None]
     ) -> None:
-        """Watch nothing yet.
+        """Create the watch; `begin` starts it.
 
         Args:
             watch: Starts to report changes of the system proxy.
