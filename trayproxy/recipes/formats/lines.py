@@ -16,7 +16,7 @@ def line_end(text: str, offset: int) -> int:
 
 
 def content_end(text: str, offset: int) -> int:
-    """Return the offset of the CR or LF that ends the line of `offset`."""
+    """Return the offset of the line break after the line of `offset`, or the length of the text."""
     end = line_end(text, offset)
     while end > offset and text[end - 1] in "\r\n":
         end -= 1
