@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trayproxy.auth.login import Login
@@ -26,6 +27,7 @@ from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.engine.engine import Engine, EngineParts
 from trayproxy.engine.error_pages import Document
 from trayproxy.engine.limits import LIMITS, EngineLimits
+from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
 from trayproxy.profiles.profile import Profile, ProfileError
@@ -158,6 +160,22 @@ def make_desk(
 
 
 @dataclass(frozen=True, slots=True)
+class ClientParts:
+    """The names of connecting programs, the reports of refused ones and the access control."""
+
+    names: ProcessNames
+    refused: RefusedClientReporter
+    access_control: AccessControl
+
+
+def make_company_ca_file(paths: Paths, *, is_kept: bool) -> "CompanyCaFile":
+    """Return a new `CompanyCaFile`; its module is imported on first use."""
+    from trayproxy.service.company_ca_file import CompanyCaFile
+
+    return CompanyCaFile(paths, is_kept=is_kept)
+
+
+@dataclass(frozen=True, slots=True)
 class OwnRequestStarter:
     """Starts TrayProxy's own requests; imports their modules on first use: many runs need none.
 
@@ -213,6 +231,43 @@ class OwnRequestStarter:
         )
 
 
+class StopRequest:
+    """The request to end the service, from a signal or a front end.
+
+    Attributes:
+        event: Set once the service is to end.
+        session_ends: True if the user logs out or the computer shuts down.
+    """
+
+    def __init__(self, quit_mark: Path) -> None:
+        """Create an instance; see `trayproxy.control.quit_mark` for the file."""
+        self.event = asyncio.Event()
+        self.session_ends = False
+        self._quit_mark = quit_mark
+
+    def listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Handle SIGTERM and SIGINT from now on."""
+        try:
+            loop.add_signal_handler(signal.SIGTERM, self._end_with_session)
+            loop.add_signal_handler(signal.SIGINT, self.event.set)
+        except NotImplementedError:
+            # Windows: the handler runs in the main thread, between two iterations of the loop.
+            signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self.event.set))
+
+    def quit(self) -> None:
+        """Quit, because a front end asks for it."""
+        # Here, because programs do not wait for the import at the end.
+        from trayproxy.control.quit_mark import leave_quit_mark
+
+        leave_quit_mark(self._quit_mark)
+        self.event.set()
+
+    def _end_with_session(self) -> None:
+        """Quit, because the user logs out or the computer shuts down (SIGTERM)."""
+        self.session_ends = True
+        self.event.set()
+
+
 class Service:
     """Connects the parts of the service, and starts and stops them in order."""
 
@@ -229,32 +284,27 @@ class Service:
         See the function `run` for the arguments, and `make_access_control` for `OwnerUnknownError`.
         """
         self._options = options
-        self._stop = asyncio.Event()
+        self._stop = StopRequest(paths.quit_mark)
         self._store = SettingsStore(paths.config_file, paths.state / "last-good.toml")
         problem = load_settings(self._store)
-        self._quit_mark = paths.quit_mark
-        self._session_ends = False
         self._front_ends = FrontEnds()
         self._publisher = StatusPublisher(
             loop, self._front_ends.send_status, self._front_ends.has_subscribers
         )
-        self._process_names = ProcessNames(loop)
+        names = ProcessNames(loop)
+        refused = RefusedClientReporter(loop, names, self._publisher.set_refused_clients)
+        access_control = make_access_control(self._store.config.listen.allow_users, refused.record)
+        self._clients = ClientParts(names, refused, access_control)
         logins = make_desk(
             loop,
             paths,
             DeskChanges(self._front_ends, self._publisher.publish_soon),
-            self._process_names,
+            names,
             # With an upstream for this run only, neither settings nor passwords are written.
             saves_passwords=options.upstream is None,
         )
         self._desk = logins.desk
         self._presence = Presence(loop, self._screen_locked)
-        self._refused_clients = RefusedClientReporter(
-            loop, self._process_names, self._publisher.set_refused_clients
-        )
-        self._access_control = make_access_control(
-            self._store.config.listen.allow_users, self._refused_clients.record
-        )
         router = Router()
         self._engine = self._make_engine(loop, router, limits)
         self._publisher.attach(
@@ -267,8 +317,9 @@ class Service:
             logins.desk, self._store, router, self._publisher, self._engine.forget_connections
         )
         self._system_proxy = self._make_system_proxy(paths)
-        self._company_ca: CompanyCaFile | None = None
-        self._paths = paths
+        self._company_ca_file = cache(
+            partial(make_company_ca_file, paths, is_kept=options.upstream is None)
+        )
         self._server = Server(paths, self._make_request_handler(logins))
 
     def _make_engine(
@@ -281,7 +332,7 @@ class Service:
             router.route,
             self._publisher.upstream,
             limits,
-            access_control=self._access_control,
+            access_control=self._clients.access_control,
             on_network_changed=self._desk.network_changed,
         )
         return Engine(loop, parts, host, port)
@@ -290,7 +341,7 @@ class Service:
         self, loop: asyncio.AbstractEventLoop, on_ready: Callable[[str], None]
     ) -> LocalPort:
         other_loopback = OtherLoopback(
-            loop, self._engine, self._process_names, self._publisher.set_other_loopback
+            loop, self._engine, self._clients.names, self._publisher.set_other_loopback
         )
 
         def on_listening(address: str) -> None:
@@ -300,11 +351,11 @@ class Service:
         return LocalPort(
             self._engine,
             self._publisher,
-            self._process_names,
+            self._clients.names,
             other_loopback,
             on_listening,
             lambda: self._system_proxy.not_listening(),
-            self._stop,
+            self._stop.event,
             waits=self._options.wait_for_port,
         )
 
@@ -345,17 +396,9 @@ class Service:
             own_requests.check,
             own_requests.verify_and_save,
             forget_connections=engine.forget_connections,
-            quit_now=self._quit,
+            quit_now=self._stop.quit,
             no_prompt=self._options.no_prompt,
         )
-
-    def _company_ca_file(self) -> "CompanyCaFile":
-        if self._company_ca is None:
-            from trayproxy.service.company_ca_file import CompanyCaFile
-
-            is_kept = self._options.upstream is None
-            self._company_ca = CompanyCaFile(self._paths, is_kept=is_kept)
-        return self._company_ca
 
     async def run(self) -> int:
         """Run until a signal or a front end ends the service; return the exit code."""
@@ -386,11 +429,13 @@ class Service:
         if unusable is not None:
             return await self._fail(unusable, ExitCode.FAILED)
         loop = asyncio.get_running_loop()
-        self._listen_to_signals(loop)
+        self._stop.listen_to_signals(loop)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
         not_listening = await self._port.listen()
         if not_listening is not None:
             return await self._fail(not_listening, ExitCode.PORT)
-        if self._stop.is_set():
+        if self._stop.event.is_set():
             await self._close()
             return ExitCode.DONE
         # Here, because programs can connect already and need not wait for the import.
@@ -400,7 +445,7 @@ class Service:
         watch = watch_network(loop, self._network_changed)
         self._port.report_listening()
         self._company_ca_file().start()
-        await self._stop.wait()
+        await self._stop.event.wait()
         logger.info("quitting")
         watch.close()
         await self._close()
@@ -432,29 +477,6 @@ class Service:
         self._port.network_changed()
         self._system_proxy.network_changed()
 
-    def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            loop.add_signal_handler(signal.SIGTERM, self._end_with_session)
-            loop.add_signal_handler(signal.SIGINT, self._stop.set)
-        except NotImplementedError:
-            # Windows: the handler runs in the main thread, between two iterations of the loop.
-            signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._stop.set))
-        if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, self._reload)
-
-    def _end_with_session(self) -> None:
-        """Quit, because the user logs out or the computer shuts down (SIGTERM)."""
-        self._session_ends = True
-        self._stop.set()
-
-    def _quit(self) -> None:
-        """Quit, because a front end asks for it."""
-        # Here, because programs do not wait for the import at the end.
-        from trayproxy.control.quit_mark import leave_quit_mark
-
-        leave_quit_mark(self._quit_mark)
-        self._stop.set()
-
     def _reload(self) -> None:
         """Load the settings again (SIGHUP)."""
         try:
@@ -473,7 +495,7 @@ class Service:
         settings file itself.
         """
         about_users = apply_allowed_users(
-            self._access_control, self._store.config.listen.allow_users
+            self._clients.access_control, self._store.config.listen.allow_users
         )
         self._publisher.notices = (*((problem,) if problem else ()), *about_users)
 
@@ -481,16 +503,16 @@ class Service:
         """Stop the parts in the order of their dependencies."""
         self._front_ends.broadcast(Quitting())
         # First, because a session that ends may kill this process soon.
-        await self._system_proxy.close(session_ends=self._session_ends)
-        if self._company_ca is not None:
-            self._company_ca.close()
+        await self._system_proxy.close(session_ends=self._stop.session_ends)
+        if self._company_ca_file.cache_info().currsize:
+            self._company_ca_file().close()
         self._presence.close()
         self._desk.close()
         self._port.close()
         await self._engine.close()
         self._publisher.close()
-        self._refused_clients.close()
-        self._process_names.close()
+        self._clients.refused.close()
+        self._clients.names.close()
 
 
 def _call_on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
