@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QLockFile, QObject, QTimer, Slot
+from PySide6.QtCore import QLockFile, QObject, Qt, QTimer, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon
 
@@ -97,17 +97,17 @@ class App(QObject):
             system_proxy_channel: The same for notifications about the system proxy.
         """
         super().__init__()
-        self._is_background = is_background
-        self._has_read_system_proxy = False
         self.actions = ActionSignals(self)
         self.client = ServiceClient(connect, self)
         self.supervisor = ServiceSupervisor(self.client, start_service, has_quit, parent=self)
-        self.notifier = Notifier(channel or self._make_channel(), parent=self)
+        notifier = Notifier(channel or self._make_channel(), parent=self)
         pages = Notifier(page_channel or self._make_channel(), parent=self)
-        self.page_notices = SignInPageNotice(pages, self.actions, self)
         settings = Notifier(system_proxy_channel or self._make_channel(), parent=self)
-        self.system_proxy_notices = SystemProxyNotice(settings, self.actions, self)
-        self.prompts = PromptDialogs(self.client, self.notifier, self)
+        self._notices = (
+            SignInPageNotice(pages, self.actions, self),
+            SystemProxyNotice(settings, self.actions, self),
+        )
+        self.prompts = PromptDialogs(self.client, notifier, self)
         self.tray_host = TrayHost(self)
         self.menu = TrayMenu(self.actions, self)
         self.tray = Tray(self.tray_host, self.menu, self.actions, self)
@@ -119,14 +119,16 @@ class App(QObject):
         self.recipes = RecipeActions(self.actions, self)
         self.shutdown = Shutdown(self.client, self.supervisor, self)
         self.quit_question = QuitQuestion(self.client, self)
-        self._no_tray_timer = QTimer(self, singleShot=True)
+        limit = BACKGROUND_TRAY_TIMEOUT_S if is_background else TRAY_TIMEOUT_S
+        self._no_tray_timer = QTimer(self, singleShot=True, interval=int(1000 * limit))
         self._connect()
+        show = self.window.showMinimized if is_background else self.show_window
+        self._no_tray_timer.timeout.connect(show)
 
     @Slot()
     def start(self) -> None:
         """Wait for a system tray, and connect to the service."""
-        limit = BACKGROUND_TRAY_TIMEOUT_S if self._is_background else TRAY_TIMEOUT_S
-        self._no_tray_timer.start(int(1000 * limit))
+        self._no_tray_timer.start()
         self.tray_host.watch()
         self.supervisor.ensure_running()
         self._display.refresh()
@@ -167,6 +169,9 @@ class App(QObject):
         self.client.show_requested.connect(self.show_window)
         self.supervisor.restarted.connect(self._on_restarted)
         self.menu.opening.connect(self._on_menu_opening)
+        # Only then, because the service otherwise never reads it for users who do not use it.
+        once = Qt.ConnectionType.SingleShotConnection
+        self.menu.opening.connect(self._read_system_proxy, once)
         self.tray.primary_activated.connect(self._on_primary_click)
         self.tray.created.connect(self._on_tray_created)
         self.tray_host.visibility_changed.connect(self._on_tray_visibility_changed)
@@ -182,16 +187,16 @@ class App(QObject):
     @Slot(object)
     def _on_status(self, status: Status) -> None:
         is_first = self._display.status is None
-        self.page_notices.update(status)
-        self.system_proxy_notices.update(status)
+        for notice in self._notices:
+            notice.update(status)
         self._display.show_status(status)
         if is_first and not status.profiles:
             self.show_window()
 
     @Slot()
     def _on_lost(self) -> None:
-        self.page_notices.update(None)
-        self.system_proxy_notices.update(None)
+        for notice in self._notices:
+            notice.update(None)
         self._display.show_status(None)
 
     @Slot(object)
@@ -222,10 +227,6 @@ class App(QObject):
     @Slot()
     def _on_no_tray_timeout(self) -> None:
         self.window.show_note(texts.no_tray_text())
-        if self._is_background:
-            self.window.showMinimized()
-        else:
-            self.show_window()
 
     @Slot()
     def _on_primary_click(self) -> None:
@@ -239,10 +240,10 @@ class App(QObject):
     @Slot()
     def _on_menu_opening(self) -> None:
         self.client.request(GetStatus(), self._on_status_reply)
-        if not self._has_read_system_proxy:
-            # Only now, because the service otherwise never reads it for users who do not use it.
-            self._has_read_system_proxy = True
-            self.client.request(GetSystemProxy(), lambda _: None)
+
+    @Slot()
+    def _read_system_proxy(self) -> None:
+        self.client.request(GetSystemProxy(), lambda _: None)
 
     def _on_status_reply(self, reply: Reply) -> None:
         if isinstance(reply, Status):

@@ -35,7 +35,6 @@ class TrayMenu(QObject):
         self.menu = named(QMenu(), "tray_menu")
         self.menu.aboutToShow.connect(self.opening)
         self._actions = actions
-        self._port = 0
         self._rows = rows = MenuRows(self.menu, self)
         self._heading = rows.add("heading", enabled=False)
         self._address = MenuAddressRow(rows, actions)
@@ -101,7 +100,8 @@ class TrayMenu(QObject):
     def _show_port(self, offer: tuple[str, int] | None) -> None:
         self._use_port.setVisible(offer is not None)
         if offer is not None:
-            text, self._port = offer
+            text, port = offer
+            self._use_port.setData(port)
             self._rows.set_text(self._use_port, text)
 
     def _keep_on_screen(self) -> None:
@@ -115,4 +115,4 @@ class TrayMenu(QObject):
 
     @Slot()
     def _on_use_port(self) -> None:
-        self._actions.use_port.emit(self._port)
+        self._actions.use_port.emit(self._use_port.data())
