@@ -119,23 +119,23 @@ cert = /ca.pem
 """,
         """\
 [global]
-index-url = https://pypi.corp.example/simple
+index-url = https://packages.corp.example/simple
 
 # mirror
 [install]
 trusted-host =
-    pypi.corp.example
+    packages.corp.example
 """,
         """\
 [global]
-index-url = https://pypi.corp.example/simple
+index-url = https://packages.corp.example/simple
 proxy = http://127.0.0.1:3128
 cert = /ca.pem
 
 # mirror
 [install]
 trusted-host =
-    pypi.corp.example
+    packages.corp.example
 """,
     ),
     FileCase(
