@@ -49,6 +49,11 @@ def company_variables(paths: Paths) -> dict[str, str]:
     try:
         return ca_variables(paths)
     except TargetError as error:
-        text = printable_line(str(error))
-        print_message(f"The company's certificate is not set for programs: {text}.")
+        report_no_certificates(error)
         return {}
+
+
+def report_no_certificates(error: TargetError) -> None:
+    """Print the reason for which programs get no file with the company's certificates."""
+    text = printable_line(str(error))
+    print_message(f"The company's certificate is not set for programs: {text}.")

@@ -10,6 +10,7 @@ from typing import Any
 from trayproxy.cli import recipe_problems as problems
 from trayproxy.cli.local_address import present_address
 from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
+from trayproxy.cli.proxy_variables import report_no_certificates
 from trayproxy.cli.recipe_text import RecipeEntry, as_lines, copyable_texts, list_text, print_text
 from trayproxy.cli.service_client import connect_if_running
 from trayproxy.cli.verb_parser import Arguments, VerbParser, unknown_word
@@ -272,8 +273,7 @@ def _ca_file(paths: Paths) -> str:
     try:
         return str(company_ca_file(paths) or "")
     except TargetError as error:
-        text = printable_line(str(error))
-        print_message(f"The company's certificate is not set for programs: {text}.")
+        report_no_certificates(error)
         return ""
 
 

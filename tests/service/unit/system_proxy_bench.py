@@ -103,6 +103,16 @@ class Bench:
         )
         return SystemProxySwitch(tools, self.publish, settings, address, pac_path="/secret.pac")
 
+    def next_write(self) -> asyncio.Event:
+        """Return an event that is set when a thread is about to write to the target."""
+        loop, writing = asyncio.get_running_loop(), asyncio.Event()
+
+        def write() -> None:
+            loop.call_soon_threadsafe(writing.set)
+
+        self.target.before_write = write
+        return writing
+
     def find_targets(self) -> ProxyTargets:
         if not self.targets.required:
             raise TargetError("this system has no system proxy")

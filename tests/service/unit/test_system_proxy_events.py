@@ -1,6 +1,5 @@
 """The switch of the system proxy follows TrayProxy's own changes and those of other programs."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -91,12 +90,7 @@ def test_a_changed_list_of_exceptions_is_the_users_own(bench: Bench) -> None:
 def test_the_system_proxy_follows_the_local_address(bench: Bench) -> None:
     async def scene() -> None:
         switch = await started(bench)
-        loop, writing = asyncio.get_running_loop(), asyncio.Event()
-
-        def write() -> None:
-            loop.call_soon_threadsafe(writing.set)
-
-        bench.target.before_write = write
+        writing = bench.next_write()
         switch.address_changed("127.0.0.1:3129")
         await writing.wait()
         assert (await switch.read()).state is SystemProxyState.ON

@@ -1,7 +1,5 @@
 """The switch of the system proxy: earlier proxies at which no program answers."""
 
-import asyncio
-
 import pytest
 
 from tests.service.unit.system_proxy_bench import OURS, Bench, play, started
@@ -163,12 +161,7 @@ def test_the_address_of_trayproxy_itself_is_not_restored(bench: Bench) -> None:
 
     async def scene() -> None:
         switch = await started(bench)
-        loop, writing = asyncio.get_running_loop(), asyncio.Event()
-
-        def write() -> None:
-            loop.call_soon_threadsafe(writing.set)
-
-        bench.target.before_write = write
+        writing = bench.next_write()
         # The other program has ended, and TrayProxy gets its port.
         switch.address_changed("127.0.0.1:3129")
         await writing.wait()
