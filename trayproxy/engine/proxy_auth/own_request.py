@@ -145,10 +145,15 @@ class OwnRequest:
         return outcome, tunnel
 
     def report_portal(self, response: Response) -> None:
-        """Report the network's sign-in page if the response names it or redirects to it."""
-        url = captive_portal_url(response, self._request)
-        if not url and self._is_check_page and redirects_to_other_host(response, self._request):
-            url = redirect_url(response)  # Only a portal redirects requests for a check page.
+        """Report the network's sign-in page if the response names it or redirects to it.
+
+        A ``Location`` redirects only with a status from 300 to 399 (RFC 9110, section 15.4).
+        """
+        request, is_redirect = self._request, 300 <= response.status < 400
+        url = captive_portal_url(response, request)
+        if not url and is_redirect and self._is_check_page:
+            # Only a portal redirects requests for a check page to another host.
+            url = redirect_url(response) if redirects_to_other_host(response, request) else ""
         if url:
             self._tools.on_portal(self.route, url)
 
