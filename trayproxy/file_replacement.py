@@ -99,7 +99,10 @@ def replace_file(
 
 
 def temporary_path(path: Path) -> Path:
-    """Return the path of the new file while it is written; a killed process leaves the file."""
+    """Return the path of the temporary file that `replace_file` writes and then renames.
+
+    If the process is killed meanwhile, the temporary file is left.
+    """
     return path.with_name(f".{path.name}.trayproxy-new")
 
 
@@ -133,7 +136,7 @@ def set_aside(path: Path) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a rename to the disk, if the system can open folders for this (not on Windows)."""
+    """Wait until the renames in a folder are on the disk; do nothing on Windows, which cannot."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with contextlib.suppress(OSError):

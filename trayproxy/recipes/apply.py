@@ -65,7 +65,7 @@ class Undone:
     """The result of undoing a recipe.
 
     Attributes:
-        changed: The files that are as before now.
+        changed: The paths of the files that have their original contents again.
         left: The files that were left alone; the journal still exists for them.
         had_journal: False if there was nothing to undo.
     """
@@ -78,7 +78,7 @@ class Undone:
 def apply(
     tool: str, targets: Sequence[FileTarget], journals: RecipeJournals, files: Files
 ) -> tuple[str, ...]:
-    """Give all files of a program their settings, or none of them.
+    """Write the settings of a recipe into all files of the program, or into none of them.
 
     Args:
         tool: The name of the recipe.
@@ -119,9 +119,10 @@ def apply(
 
 
 def undo(tool: str, journals: RecipeJournals, files: Files) -> Undone:
-    """Restore the files of a program, as far as they were not changed since.
+    """Remove the settings of a recipe from the files of the program.
 
-    A second call changes nothing more.
+    A file that another program has changed after `apply` is left alone if it still contains
+    settings of TrayProxy. A second call changes nothing more.
 
     Args:
         tool: The name of the recipe.
@@ -214,7 +215,10 @@ def _write(files: Files, path: str, old: bytes | None, new: bytes | None) -> Non
 
 
 def _roll_back(begun: Sequence[FilePlan], files: Files) -> bool:
-    """Write the contents from before the failed change; return whether all files have them."""
+    """Write back the contents from before a failed change.
+
+    Return True if every file has its earlier contents again.
+    """
     is_complete = True
     for file in reversed(begun):
         try:
@@ -241,7 +245,7 @@ def _journal_afterwards(before: RecipeJournal, plans: Sequence[FilePlan]) -> Rec
 
 
 def _restore(record: FileRecord, files: Files) -> bool:
-    """Restore one file; return whether it was changed."""
+    """Restore the original contents of one file; return True if the file was changed."""
     present = _read(files, record.path)
     files.remove_leftover(record.path)
     try:

@@ -48,7 +48,7 @@ def _data() -> Traversable:
 
 
 def _check(recipe: Recipe) -> None:
-    """Check the rules that the types of the schema do not express."""
+    """Raise `RecipeError` if a recipe breaks a rule that the types of the schema do not express."""
     if not recipe.source.startswith("https://"):
         raise RecipeError("the source is not an https:// page of the vendor")
     if not recipe.files and recipe.commands is None:
@@ -75,7 +75,7 @@ def _check_file(file: ToolFile) -> None:
 
 
 def _texts(recipe: Recipe) -> tuple[list[str], list[str]]:
-    """Return the texts that may have placeholders: for a company's CA, and all others."""
+    """Return the texts with placeholders in two lists: those for a company's CA, and the others."""
     with_ca: list[str] = []
     without_ca = list(recipe.notes)
     for commands in (recipe.commands, recipe.windows_commands, recipe.macos_commands):

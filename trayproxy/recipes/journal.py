@@ -34,8 +34,8 @@ class Version(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         sha256: The SHA-256 hash of the file, in hexadecimal.
-        spans: The change from the original.
-        settings: The settings that the original does not have.
+        spans: The differences from the original contents.
+        settings: The settings of TrayProxy in this version that are not in the original.
     """
 
     sha256: str
@@ -116,7 +116,7 @@ class RecipeJournals:
         return decode(octets, tool)
 
     def save(self, journal: RecipeJournal) -> None:
-        """Write a journal, and wait until it is on the disk; remove a journal without files.
+        """Write a journal, and wait until it is on the disk; delete it if it names no file.
 
         Raises:
             JournalError: The journal was not written; an older journal is unchanged.
@@ -133,7 +133,7 @@ class RecipeJournals:
             raise JournalError("the path of a file is not UTF-8") from None
 
     def created_folders(self) -> frozenset[str]:
-        """Return the folders that recipes have created; damaged journals name none.
+        """Return the folders that all recipes have created, except those of damaged journals.
 
         Raises:
             JournalError: A journal cannot be read.

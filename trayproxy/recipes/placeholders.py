@@ -46,7 +46,7 @@ _SEPARATORS: Mapping[Value, str] = {
     "{no_proxy_stars}": ",",
     "{no_proxy_java}": "|",
 }
-"""The separator of the hosts in each list in one text."""
+"""The placeholders whose value is a list of hosts in one text, with the list's separator."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
@@ -70,7 +70,8 @@ class PlaceholderValues:
 
     @property
     def inexpressible(self) -> tuple[str, ...]:
-        """The bypass rules that programs do not understand; TrayProxy connects directly there."""
+        """The bypass rules that programs do not understand; TrayProxy itself connects directly to
+        these hosts."""
         return no_proxy(self.bypass).inexpressible
 
 
@@ -144,7 +145,7 @@ def _hosts(notation: str, bypass: Sequence[BypassRule]) -> tuple[str, ...]:
 
 
 def _starred(bypass: Sequence[BypassRule]) -> tuple[str, ...]:
-    """Return the rules for hosts below a domain as ``*.corp.example``, and single addresses."""
+    """Return the bypass rules that every program understands: names, addresses, ``*.domain``."""
 
     def entry(rule: BypassRule) -> str | None:
         match rule.kind:

@@ -147,7 +147,7 @@ def plan(
 
 
 def _place_of_login(original: bytes, spans: Sequence[Span], earlier: Sequence[str]) -> str:
-    """Return the place of a replaced setting that contains a login; empty if none does."""
+    """Return where a replaced setting contains a login, such as ``line 3``; empty if none does."""
     line = line_with_login(original, spans)
     if line is not None:
         return f"line {line}"
@@ -249,7 +249,7 @@ def edited(target: FileTarget, original: bytes | None) -> bytes:
 
 
 def _settings(target: FileTarget, text: str) -> tuple[Setting, ...]:
-    """Return the settings that a text must get; may raise `UnreadableTextError`."""
+    """Return the settings to write into a text; raise `UnreadableTextError` if it is invalid."""
     if target.format in LINE_FORMATS:
         return (*target.settings, *target.ca)
     missing = (s for s in target.ca if read_value(target.format, text, s.path) is None)
@@ -257,7 +257,7 @@ def _settings(target: FileTarget, text: str) -> tuple[Setting, ...]:
 
 
 def _earlier(text_format: Format, text: str, settings: Sequence[Setting]) -> tuple[str, ...]:
-    """Return the values that a text has for settings, as text for the user."""
+    """Return the present values of settings in a text, each as text for the user."""
     if text_format in LINE_FORMATS:
         return ()
     lines: list[str] = []

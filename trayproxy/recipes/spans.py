@@ -50,7 +50,7 @@ def difference(original: bytes, changed: bytes) -> tuple[Span, ...]:
 
 
 def changed(original: bytes, spans: Sequence[Span]) -> bytes | None:
-    """Return the original with spans applied; None if the original has other octets there."""
+    """Return the file with spans applied; None if it does not have the octets to remove."""
     parts: list[bytes] = []
     end = 0
     for span in spans:
@@ -63,7 +63,7 @@ def changed(original: bytes, spans: Sequence[Span]) -> bytes | None:
 
 
 def inverse(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """Return the spans that change the file back."""
+    """Return the spans that undo these spans."""
     result: list[Span] = []
     moved = 0
     for span in spans:
@@ -91,7 +91,7 @@ def line_with_login(original: bytes, spans: Sequence[Span]) -> int | None:
 
 
 def _changes(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield the offset, the old and the new octets of each changed part."""
+    """Yield each difference of two files: its offset, the old octets and the new octets."""
     start, end = _common_ends(old, new)
     middles = (old[start : len(old) - end], new[start : len(new) - end])
     at = sum(map(len, old[:start]))
@@ -105,7 +105,7 @@ def _changes(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[tuple[int, 
 
 
 def _common_parts(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int, int]]:
-    """Return the offsets of common parts in both sequences, and their lengths.
+    """Return the common parts of two sequences: the offset in each of them, and the length.
 
     The algorithm is that of E. W. Myers, "An O(ND) Difference Algorithm and Its Variations" (1986).
     The result is empty if the sequences differ in more than `_MAX_EDITS` places.

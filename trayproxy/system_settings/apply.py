@@ -110,10 +110,11 @@ def apply(
 
 
 def _during(journal: Journal, before: Journal | None, changes: Sequence[TargetChange]) -> Journal:
-    """Return the journal for the time of the changes.
+    """Return the journal that must be on the disk while the changes are written.
 
-    Other programs may have changed units that are changed back now. If that is interrupted, a unit
-    may have a value of each: it counts as TrayProxy's.
+    Another program may have changed a unit that TrayProxy now changes again. After an interruption
+    the unit may have some values of each, so the other program's values are recorded as
+    TrayProxy's.
     """
     records = {record.target: record for record in journal.targets}
     for change in changes:
@@ -230,7 +231,10 @@ def _records(journal: Journal | None, changes: Sequence[TargetChange]) -> tuple[
 def _roll_back(
     file: JournalFile, before: Journal | None, failed: Journal, begun: Sequence[TargetChange]
 ) -> bool:
-    """Write the values from before the failed change; return whether all targets have them."""
+    """Write back the values from before a failed change.
+
+    Return True if every target has its earlier values again.
+    """
     for change in reversed(begun):
         try:
             now = change.target.read()
@@ -252,7 +256,7 @@ def _roll_back(
 
 
 def _changes(change: TargetChange, now: Values, new: Values) -> tuple[Change, ...]:
-    """Return the changes of the entries of a planned change, in the order of the target."""
+    """Return a planned change as changes of single entries, in the order of the target."""
     return tuple(
         Change(key, new[key])
         for unit in change.target.units

@@ -8,7 +8,7 @@ from trayproxy.system_settings.entries import Change, Unit, Value, Values
 from trayproxy.system_settings.record import TargetRecord
 
 Working = Callable[[Values], Values]
-"""Returns the values that a target can have: the given ones, or others instead of values that would
+"""Returns the values to restore: the given values, with replacements for the values that would
 not work, such as the address of a proxy that has ended."""
 
 
@@ -128,7 +128,7 @@ def _owner(unit: Unit, record: TargetRecord, present: Values, parts: set[str]) -
 def _changed_parts(
     record: TargetRecord, restored: list[Unit], found: Mapping[str, Owner], present: Values
 ) -> set[str]:
-    """Return the parts that have values of TrayProxy.
+    """Return the names of the parts of a target that have values written by TrayProxy.
 
     The original values may equal the values of TrayProxy, if TrayProxy has got the address of
     another program.
@@ -143,5 +143,5 @@ def _changed_parts(
 
 
 def _is_in_use(unit: Unit, found: dict[str, Owner]) -> bool:
-    """Return whether values of another program have an effect only through the unit."""
+    """Return True if the values of another program would lose their effect without this unit."""
     return any(found.get(name) is Owner.OTHER for name in unit.used_by)

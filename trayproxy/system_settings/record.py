@@ -114,5 +114,5 @@ def new_record(
 
 
 def _with_values(values: tuple[Value, ...], last: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Return the values with other values at the end, each value once."""
+    """Return a tuple of values with further values added at its end, without repetition."""
     return (*(value for value in values if value not in last), *last)

@@ -1,6 +1,6 @@
 """Restore the settings from before TrayProxy, as far as no other program has changed them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,9 +82,9 @@ def restore(
     journal = file.load()
     if journal is None:
         return Restored()
-    failures: list[Failure] = []
-    plans: list[_Plan] = []
     chosen = [record for record in journal.targets if is_chosen(record.target)]
+    plans: list[_Plan] = []
+    failures: list[Failure] = []
     for record in reversed(chosen):
         try:
             target = find_target(record.target)
@@ -100,31 +100,14 @@ def restore(
         else:
             record = record.with_written(planned.instead, planned.withheld)
             plans.append(_Plan(record, target, planned))
-    if any(plan.restoration.instead for plan in plans):
-        # A journal that cannot be written must not leave an address of TrayProxy in the settings.
-        with suppress(JournalError):
-            file.save(_with_records(journal, {plan.record.target: plan.record for plan in plans}))
-    changed: list[str] = []
     rest = {failure.target: journal.record_of(failure.target) for failure in failures}
-    for plan in plans:
-        try:
-            rest[plan.record.target] = plan.carry_out()
-        except TargetError as error:
-            failures.append(Failure(plan.record.target, str(error)))
-            rest[plan.record.target] = plan.record
-        else:
-            changed += [plan.record.target] if plan.restoration.changes else []
-    left = tuple((plan.record.target, name) for plan in plans for name in plan.restoration.left)
+    _save_replacements(file, journal, plans)
+    changed, failed = _carry_out(plans, rest)
+    failures += failed
     after = _with_records(journal, rest)
-    if not after.targets:
-        file.remove()
-    else:
-        # The remaining records may wait for a long time: no process is responsible for it.
-        is_set = failures or len(chosen) < len(journal.targets)
-        after = after if is_set else replace(after, pid=0)
-        if after != file.load():
-            file.save(after)
-    return Restored(True, tuple(changed), left, tuple(failures), after.targets)
+    _save_rest(file, after, is_set=bool(failures) or len(chosen) < len(journal.targets))
+    left = tuple((plan.record.target, name) for plan in plans for name in plan.restoration.left)
+    return Restored(True, changed, left, tuple(failures), after.targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +129,50 @@ class _Plan:
         names = {*self.restoration.missing, *self.restoration.withheld}
         names |= {unit.name for unit in units if unit.part in refusing}
         return self.record.only(names) if names else None
+
+
+def _save_replacements(file: JournalFile, journal: Journal, plans: Sequence[_Plan]) -> None:
+    """Write the values that replace original values that do not work into the journal."""
+    if any(plan.restoration.instead for plan in plans):
+        # A journal that cannot be written must not leave an address of TrayProxy in the settings.
+        with suppress(JournalError):
+            file.save(_with_records(journal, {plan.record.target: plan.record for plan in plans}))
+
+
+def _carry_out(
+    plans: Sequence[_Plan], rest: dict[str, TargetRecord | None]
+) -> tuple[tuple[str, ...], list[Failure]]:
+    """Restore the targets of the plans; return the names of the changed targets, and the failures.
+
+    The record that must stay in the journal is added to `rest` for each target, None if there is
+    none.
+    """
+    changed: list[str] = []
+    failures: list[Failure] = []
+    for plan in plans:
+        name = plan.record.target
+        try:
+            rest[name] = plan.carry_out()
+        except TargetError as error:
+            failures.append(Failure(name, str(error)))
+            rest[name] = plan.record
+        else:
+            changed += [name] if plan.restoration.changes else []
+    return tuple(changed), failures
+
+
+def _save_rest(file: JournalFile, rest: Journal, *, is_set: bool) -> None:
+    """Write the journal after a restoration if it has changed; remove it if it has no records.
+
+    `is_set` is True if values of TrayProxy may still be in the settings. Otherwise the remaining
+    records may wait for a long time, and no process is responsible for the journal.
+    """
+    if not rest.targets:
+        file.remove()
+        return
+    rest = rest if is_set else replace(rest, pid=0)
+    if rest != file.load():
+        file.save(rest)
 
 
 def _with_records(journal: Journal, records: Mapping[str, TargetRecord | None]) -> Journal:

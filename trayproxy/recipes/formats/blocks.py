@@ -1,4 +1,4 @@
-"""Lines between two marks in a file of the user, and whole files of TrayProxy."""
+"""The editor of TrayProxy's lines between two marks in a file of the user, and of whole files."""
 
 import re
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from trayproxy.recipes.formats.lines import first_line, insert_lines, newline_of
 from trayproxy.recipes.formats.setting import Editor, Setting, SettingPath, UnreadableTextError
 
 BEGIN = "# >>> trayproxy >>>"
-"""The line before a block."""
+"""The mark that TrayProxy writes in front of its lines."""
 
 END = "# <<< trayproxy <<<"
-"""The line after a block."""
+"""The mark that TrayProxy writes behind its lines."""
 
 _BLOCK = re.compile(
     rf"(?:^|(?<=\ufeff)){re.escape(BEGIN)}\r?\n(.*?\n)??{re.escape(END)}(?=\r?$)",

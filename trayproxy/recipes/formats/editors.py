@@ -105,7 +105,7 @@ def _lines(setting: Setting) -> tuple[str, ...]:
 
 
 def _is_within(lines: list[str], present: object) -> bool:
-    """Return whether lines follow each other in the present lines."""
+    """Return True if the present lines contain these lines, one directly after the other."""
     if not isinstance(present, tuple):
         return False
     count = len(lines)
@@ -119,7 +119,7 @@ def _editor(text_format: Format, text: str) -> Editor:
 
 
 def _merged(setting: Setting, present: object) -> Setting:
-    """Return the setting, with the present entries if it is a list."""
+    """Return the setting; if its value is a list, with the list's present entries added."""
     if setting.separator and isinstance(present, str):
         return replace(setting, value=_joined(present, str(setting.value), setting.separator))
     if not isinstance(setting.value, tuple) or not isinstance(present, tuple):
@@ -147,7 +147,10 @@ def _joined(present: str, added: str, separator: str) -> str:
 
 
 def _is_equal(present: object, wanted: object) -> bool:
-    """Return whether a value that was read is the wanted one; some formats have only texts."""
+    """Return True if a value read from a file equals the wanted value.
+
+    In a format without numbers and booleans, a text equals the number that it shows.
+    """
     if isinstance(present, str) and not isinstance(wanted, str | tuple):
         return present.lower() == str(wanted).lower()
     return type(present) is type(wanted) and present == wanted

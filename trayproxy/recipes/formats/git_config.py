@@ -28,10 +28,15 @@ _ESCAPED = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\
 
 @dataclass(frozen=True, slots=True)
 class _GitItem:
-    """A header, or a variable.
+    """A section header or a variable in the text of a config file.
 
-    `path` is the section, for a variable with its name. `join` is to be written before a new value
-    at `span`. `end` is the offset after the last line.
+    Attributes:
+        path: The section; for a variable, followed by the variable's name.
+        is_header: True for a section header.
+        span: The offsets of the variable's value.
+        join: The text to write before a new value at `span`.
+        value: The variable's value as git reads it.
+        end: The offset after the last line of the header or the variable.
     """
 
     path: SettingPath

@@ -19,10 +19,13 @@ _OPTION = re.compile(r"[ \t]*([^\s=:](?:[^\n=:]*[^\s=:])?)[ \t]*[=:][ \t]*")
 
 @dataclass(frozen=True, slots=True)
 class _IniItem:
-    """A header, or an option.
+    """A section header or an option in the text of an INI file.
 
-    `path` is the section, for an option with its name. The span is that of the value. `end` is the
-    offset after the last line.
+    Attributes:
+        path: The section; for an option, followed by the option's name.
+        is_header: True for a section header.
+        span: The offsets of the option's value.
+        end: The offset after the last line of the header or the option.
     """
 
     path: SettingPath
@@ -51,7 +54,7 @@ def _reason(error: configparser.DuplicateSectionError | configparser.DuplicateOp
 
 
 def _items(text: str) -> list[_IniItem]:
-    """Return the items of a text."""
+    """Return the section headers and the options of an INI text, in their order."""
     items: list[_IniItem] = []
     section = ""
     indent = 0

@@ -151,7 +151,7 @@ def _unit(text: str, root: _Node | None) -> str | None:
 
 
 def _dumped(value: object, unit: str | None, text: str, node: _Node | None) -> str:
-    """Return a value as JSON, in lines that are indented like the line of a node."""
+    """Return a value as JSON; its lines get the indentation of the line where a node begins."""
     dumped = json.dumps(value, ensure_ascii=False, indent=unit)
     indent = indent_at(text, node.start) if node is not None else ""
     return dumped.replace("\n", newline_of(text) + indent)
@@ -181,7 +181,7 @@ def _with_member(text: str, node: _Node, name: str, value: object, unit: str | N
 def _with_line(
     text: str, first: int, last: _Node, key: str, value: object, unit: str | None
 ) -> str:
-    """Insert a member after the line of the last member."""
+    """Return the text with a member on a new line behind the last member of an object."""
     indent = indent_at(text, first)
     dumped = json.dumps(value, ensure_ascii=False, indent=unit or _DEFAULT_UNIT)
     dumped = dumped.replace("\n", newline_of(text) + indent)

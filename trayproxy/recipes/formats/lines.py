@@ -35,7 +35,7 @@ def first_line(text: str) -> int:
 
 
 def insert_lines(text: str, offset: int, lines: str) -> str:
-    """Insert lines at the beginning of a line, or at the end of the text.
+    """Return the text with lines inserted at the beginning of a line, or at its end.
 
     Args:
         text: The text. If its last line has no line end, it has none afterwards either.
@@ -50,5 +50,5 @@ def insert_lines(text: str, offset: int, lines: str) -> str:
 
 
 def splice(text: str, start: int, end: int, new: str) -> str:
-    """Replace a part of a text."""
+    """Return the text with the characters from `start` to `end` replaced by a new text."""
     return text[:start] + new + text[end:]

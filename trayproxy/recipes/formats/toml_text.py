@@ -1,4 +1,7 @@
-"""TOML 1.0. tomlkit is not used, because it writes ``\\n`` into texts with ``\\r\\n``."""
+"""The editor of TOML 1.0 files.
+
+tomlkit is not used, because it writes ``\\n`` into texts with ``\\r\\n``.
+"""
 
 import json
 import re
@@ -49,7 +52,7 @@ class _TomlItem:
 
 
 _OF_ARRAY = ""
-"""The first key of a path in an array of tables, which no setting has."""
+"""The first key in the path of each item of an array of tables; no setting has this key."""
 
 
 def _parsed(text: str) -> dict[str, object]:
@@ -72,7 +75,7 @@ def _keys(written: str) -> SettingPath:
 
 
 def _items(text: str) -> Iterator[_TomlItem]:
-    """Yield the items of a text that tomllib accepts."""
+    """Yield the headers, values and inline tables of a text that tomllib accepts."""
     start = first_line(text)
     yield _TomlItem((), (), "header", (start, start), start)
     table: SettingPath = ()
@@ -159,7 +162,11 @@ def _write(text: str, setting: Setting) -> str:
 def _line(
     text: str, items: list[_TomlItem], path: SettingPath, depth: int, value: str
 ) -> str | None:
-    """Return the text with a line in the table of this depth; None if it is not the right place."""
+    """Return the text with a line for a value, added to the table ``path[:depth]``.
+
+    Return None if the value cannot be added there: the text has no such table, or only a header
+    below which the value would need a table of its own.
+    """
     table = path[:depth]
     header = [item for item in items if item.kind == "header" and item.path == table]
     if header and depth == len(path) - 1:

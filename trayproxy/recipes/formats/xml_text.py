@@ -94,7 +94,7 @@ class _ElementReader:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A step of a path: a name, and the child or the attribute with a value."""
+    """A step of a path: the name of an element, and the child or attribute that identifies it."""
 
     name: str
     is_attribute: bool
@@ -122,7 +122,7 @@ def _step(written: str) -> _Step:
 
 
 def _elements(path: SettingPath) -> tuple[list[_Step], str]:
-    """Return the steps to an element, and the name of its attribute if the path ends with one."""
+    """Return a path as steps to an element and the name of an attribute, empty if it has none."""
     attribute = path[-1][1:] if path[-1].startswith("@") else ""
     return [_step(step) for step in (path[:-1] if attribute else path)], attribute
 
@@ -176,7 +176,7 @@ def _write(text: str, setting: Setting) -> str:
 
 
 def _new(steps: list[_Step], attribute: str, value: str) -> list[str]:
-    """Return the lines of a new element, down to the value."""
+    """Return the lines of a new element with its children, the innermost with the value."""
     step, inner = steps[0], steps[1:]
     attributes = f' {step.key}="{_escaped(step.value)}"' if step.is_attribute else ""
     if not inner and attribute:

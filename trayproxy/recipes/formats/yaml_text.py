@@ -53,7 +53,7 @@ class _Entry:
 
 
 def _start(text: str) -> int:
-    """Return the offset of the first line of the only document."""
+    """Return the offset behind the byte order mark, the directives and the marker ``---``."""
     offset = first_line(text)
     start = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*---[ \t]*(?:#[^\n]*)?(?:\r?\n|$)").match(
         text, offset
@@ -86,7 +86,10 @@ def _entries(text: str, start: int, end: int) -> tuple[str, list[_Entry]]:
 
 
 def _content(text: str, offset: int) -> int | None:
-    """Return the offset of the content of a line; None if it is blank or a comment."""
+    """Return the offset of the first character behind the indentation of a line.
+
+    Return None for a blank line or a comment.
+    """
     match = _INDENT.match(text, offset)
     content = match.end() if match else offset
     return None if text[content : content + 1] in ("", "\r", "\n", "#") else content
@@ -113,7 +116,10 @@ def _entry(text: str, key: re.Match[str], indent: int, end: int) -> _Entry:
 
 
 def _value(text: str, start: int) -> tuple[object, bool, int]:
-    """Return the value that begins in this line, whether it is a scalar in it, and its end."""
+    """Return the value at an offset, True if it is a scalar in one line, and the offset of its end.
+
+    The value is None if there is none, or if it is not such a scalar.
+    """
     first = text[start : start + 1]
     if first in ("", "\r", "\n", "#"):
         return None, True, start
