@@ -225,7 +225,10 @@ def _changes_locked(paths: Paths, failure: str) -> Iterator[None]:
 
 @contextmanager
 def _damage_reported(journals: RecipeJournals, tool: str, title: str) -> Iterator[None]:
-    """Set a damaged journal aside, and report it and other errors of the journal."""
+    """Report errors of the journal that the body raises as `CommandError`.
+
+    A damaged journal is renamed, so that the next command can write a new one.
+    """
     try:
         yield
     except DamagedJournalError:

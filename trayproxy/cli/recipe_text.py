@@ -149,7 +149,7 @@ def list_text(entries: Sequence[RecipeEntry], states: Sequence[tuple[State, str]
 
 
 def as_lines(entry: RecipeEntry, changed: Sequence[str]) -> list[str]:
-    """Return the result of ``--apply``."""
+    """Return the lines that ``--apply`` prints: each changed file, and how to undo the change."""
     if not changed:
         return [f"{entry.title} already uses TrayProxy; nothing was changed."]
     address = entry.values.address

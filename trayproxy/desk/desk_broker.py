@@ -154,11 +154,11 @@ class DeskBroker:
         self._last_number = 0
 
     def known(self, upstream_id: UpstreamId) -> Credentials | None:
-        """See `CredentialBroker.known`."""
+        """Return the credentials to send before this upstream asks, None if there are none."""
         return self._credentials.known.get(upstream_id)
 
     def may_preconnect(self, credentials: Credentials) -> bool:
-        """See `CredentialBroker.may_preconnect`."""
+        """Return whether these credentials may be sent without a client's request."""
         known = self.known(credentials.upstream_id)
         return (
             credentials.is_recently_accepted
@@ -176,7 +176,7 @@ class DeskBroker:
         refused: Credentials | None,
         verdict: Verdict | None = None,
     ) -> Future[Outcome]:
-        """See `CredentialBroker.challenged`."""
+        """Park a request after a 407; see `CredentialBroker.challenged`."""
         number, future = self._new_future()
         profile = self._machine.profile(profile)
         offers = self._reader.read_offers(challenges, upstream_id, profile)
@@ -219,21 +219,21 @@ class DeskBroker:
         return future
 
     def request_permit(self, credentials: Credentials, target: str) -> Future[Outcome]:
-        """See `CredentialBroker.request_permit`."""
+        """Request a send permit for a login that is not proved; see `CredentialBroker`."""
         number, future = self._new_future()
         self._permit_requests[number] = (future, credentials)
         self._handle(events.PermitRequested(number, credentials.login_id, target))
         return future
 
     def withdraw(self, future: Future[Outcome]) -> None:
-        """See `CredentialBroker.withdraw`."""
+        """Withdraw a waiting request, for example because its client has left."""
         if future.cancel() or future.cancelled():
             return
         if isinstance(credentials := future.result(), Credentials):
             self.report(credentials, NoVerdict("the request was withdrawn", was_sent=False))
 
     def report(self, credentials: Credentials, report: Report) -> None:
-        """See `CredentialBroker.report`."""
+        """Record the result of a request with credentials; see `CredentialBroker.report`."""
         login_id, permit = credentials.login_id, credentials.permit
         match report:
             case Accepted(target):

@@ -307,7 +307,7 @@ class HistoryFile:
 
     @property
     def fingerprints(self) -> Mapping[UpstreamId, UpstreamFingerprint]:
-        """See `History`."""
+        """The fingerprints of upstreams at the start of this run; see `History`."""
         if not self._keeps_fingerprints:
             return {}
         return {
@@ -317,7 +317,7 @@ class HistoryFile:
         }
 
     def rejecting_profile(self, upstream_id: UpstreamId, login: Login) -> Future[str | None]:
-        """See `History`."""
+        """Return the id of the profile for which an upstream rejected this login, in any run."""
 
         def find() -> str | None:
             records = self._records.records_at(upstream_id)
@@ -330,7 +330,7 @@ class HistoryFile:
         return self._worker.submit(find) if self._may_have_records else _done(None)
 
     def set_addresses(self, upstream_id: UpstreamId, addresses: tuple[str, ...]) -> None:
-        """See `History`."""
+        """Store the addresses of an upstream; its rejections are found by address, too."""
         self._records.addresses[upstream_id] = addresses[:MAX_ADDRESSES]
 
     def begin_trial(
@@ -341,7 +341,7 @@ class HistoryFile:
         retry_rejected: bool,
         is_automatic: bool = False,
     ) -> Future[HistoryRecord]:
-        """See `History`."""
+        """Record a login as being on trial, unless the records of earlier runs forbid the trial."""
 
         def write() -> HistoryRecord:
             try:

@@ -175,7 +175,7 @@ class KeyringStore:
         return self._submit(job, lambda error: LookupResult(None, self._status))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """See `CredentialStore`."""
+        """Save a profile's login, replacing any other; return why not, None if it was saved."""
 
         def job(opened: OpenKeyring) -> Problem | None:
             reason = _reason_not_savable(opened, login)

@@ -144,11 +144,11 @@ class ClientDownstream(Downstream):
         self._registered = NO_EVENTS
 
     def set_deadline(self, seconds: float) -> None:
-        """See `Downstream`."""
+        """Set the deadline to `seconds` from now; see `Downstream`."""
         self.deadline = self.context.loop.time() + seconds
 
     def take_timeout(self) -> bool:
-        """See `Downstream`."""
+        """Return True if the fast path waited for a response until its deadline."""
         has_timed_out, self.has_timed_out = self.has_timed_out, False
         return has_timed_out
 
@@ -159,7 +159,7 @@ class ClientDownstream(Downstream):
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int
     ) -> dict[int, int]:
-        """See `Downstream`."""
+        """Return the descriptors and event masks to wait for. A mask is 0 for no events."""
         events = {self.client.descriptor: client_mask} if client_mask else {}
         if upstream is not None and upstream_mask:
             events[upstream.descriptor] = upstream_mask
@@ -188,7 +188,7 @@ class ClientDownstream(Downstream):
                 poller.register(descriptor, mask, on_event)
 
     def release(self, descriptor: int) -> None:
-        """See `Downstream`."""
+        """Deregister a descriptor before it is closed or handed over; see `Downstream`."""
         self.context.poller.unregister(descriptor)
         if descriptor in self._registered:
             rest = dict(self._registered)
@@ -197,11 +197,11 @@ class ClientDownstream(Downstream):
             self.idle_upstream = None
 
     def is_client_held(self) -> bool | None:
-        """See `Downstream`."""
+        """Return whether a process still holds the client's end of its connection."""
         return self._is_held(self.client.socket)
 
     async def deliver(self, data: bytes) -> None:
-        """See `Downstream`."""
+        """Send octets to the client, and wait until all of them are sent; see `Downstream`."""
         rest = memoryview(data)
         while True:
             rest = rest[self.client.send(rest) :]

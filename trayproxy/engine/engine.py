@@ -116,7 +116,7 @@ class Engine:
         self.context.connector.forget()
 
     def listen_on_other_loopback(self) -> str:
-        """See `Listeners.listen_on_other_loopback`."""
+        """Listen on the other loopback address, too, if it is available (`OTHER_LOOPBACK`)."""
         return self._listeners.listen_on_other_loopback()
 
     def _client_connections(self) -> Iterator[ClientConnection]:

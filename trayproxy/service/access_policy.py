@@ -42,9 +42,10 @@ def make_access_control(users: tuple[str, ...], on_refused: OnRefused) -> Access
 def apply_allowed_users(
     access_control: AccessControl, users: tuple[str, ...]
 ) -> tuple[Problem, ...]:
-    """Allow these users to connect, in addition to the service's own user; return problems to show.
+    """Let programs of these users connect, in addition to those of the service's own user.
 
-    May wait for a directory service if users are given by name.
+    Return the problems for the status: names without a user, and access for everyone. A look-up of
+    a name may wait for a directory service.
     """
     access_control.open_to_all = EVERYONE in users
     found = {name: find_user(name) for name in users if name != EVERYONE}

@@ -243,7 +243,7 @@ class ProfileChanges:
         self._switch(profile, directly=False)
 
     def _end_detour(self) -> None:
-        """Cancel the timer: the current route becomes permanent."""
+        """Cancel the timer of `use`, which would return to the previous profile."""
         if self._detour_timer is not None:
             self._detour_timer.cancel()
         self._detour_timer = None

@@ -66,7 +66,8 @@ BACKGROUND_TRAY_TIMEOUT_S = 30.0
 the desktop may start late at log-in.
 """
 TRAY_TIMEOUT_S = 3.0
-"""The same for a tray started by the user: if there is a panel, it is already running."""
+"""Seconds as in `BACKGROUND_TRAY_TIMEOUT_S`, for a tray that the user has started: a panel would be
+running already."""
 SHOW_TIMEOUT_S = 10.0
 """Seconds for which a second tray process tries to reach the service, which may be restarting."""
 

@@ -14,7 +14,7 @@ from trayproxy.ui.widgets import add_parts, announce, named, plain_label, push_b
 
 translate = QCoreApplication.translate
 translated = QCoreApplication.translate
-"""See `trayproxy.ui.texts.translated`."""
+"""Translates a text in a variable; see `trayproxy.ui.texts.translated`."""
 
 _NAME_LENGTH = 40
 _DETAIL_LENGTH = 60

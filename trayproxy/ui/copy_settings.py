@@ -111,7 +111,7 @@ class RecipeActions(QObject):
 
 
 def _rows() -> Iterator[tuple[str, str]]:
-    """Yield the name of each recipe and its row."""
+    """Yield the recipes of the submenu: the name of the recipe, and the text of its row."""
     if system_name() is not SystemName.WINDOWS:
         shell = PurePath(os.environ.get("SHELL", "")).name
         yield _SHELLS.get(shell, "bash"), translate("Tray", "Terminal")

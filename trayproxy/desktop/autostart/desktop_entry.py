@@ -11,7 +11,7 @@ from trayproxy.system_settings.entries import TargetError
 GROUP = "[Desktop Entry]"
 
 _BLANKS = " \t\r"
-"""Other blanks, such as no-break spaces, belong to values."""
+"""The blanks around keys and values; other blanks, such as no-break spaces, belong to values."""
 _LINE = re.compile(r"([A-Za-z0-9-]+(?:\[[^\]\n]*\])?)[ \t]*=[ \t]*(.*)")
 _RESERVED = frozenset(" \t\n\"'\\><~|&;$*?#()`")
 """The characters that an argument of ``Exec`` only has between quotation marks."""
@@ -74,7 +74,7 @@ class DesktopEntry:
 
     @property
     def has_more(self) -> bool:
-        """True if there are comments or other groups."""
+        """True if the file has comments, or further groups than ``Desktop Entry``."""
         return any(line.strip() for line in self._lines[self._end :]) or any(
             line.lstrip().startswith("#") for line in self._lines
         )

@@ -71,8 +71,7 @@ class XdgAutostart:
         desktops: Sequence[str] = (),
         find: FindProgram = shutil.which,
     ) -> None:
-        """Find the file.
-
+        """Set the places of the user's file and of the system's files; nothing is read.
         Args:
             command: The command of this installation.
             folder: The folder of the user's file, ``$XDG_CONFIG_HOME/autostart``.
@@ -194,7 +193,7 @@ def xdg_autostart(command: StartCommand, environ: Mapping[str, str]) -> XdgAutos
 
 
 def _words(command: StartCommand) -> tuple[str, ...]:
-    """Return the command line of the entry, with ``env`` if it is needed."""
+    """Return the command line of the entry, which begins with ``env`` if that is needed."""
     if command.home:
         return ("env", f"{HOME_VARIABLE}={command.home}", *command.argv)
     # systemd 252 looks for the program of an entry before it reads %% as a percent sign.

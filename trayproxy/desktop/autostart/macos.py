@@ -57,8 +57,7 @@ class LaunchAgentAutostart:
         uid: int,
         find: FindProgram = shutil.which,
     ) -> None:
-        """Find the agent.
-
+        """Set the place of the property list; nothing is read.
         Args:
             command: The command of this installation.
             folder: The folder of the user's agents.

@@ -56,8 +56,7 @@ class SystemdAutostart:
     def __init__(
         self, command: StartCommand, folder: Path, run: Run, find: FindProgram = shutil.which
     ) -> None:
-        """Find the unit.
-
+        """Set the place of the unit; nothing is read.
         Args:
             command: The command of this installation.
             folder: The folder of the user's units, ``$XDG_CONFIG_HOME/systemd/user``.

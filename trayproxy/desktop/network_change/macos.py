@@ -17,7 +17,8 @@ from trayproxy.desktop.network_change.base import Debounce, SocketWatch, identif
 _PF_ROUTE = 17
 _RTM_NEWADDR, _RTM_DELADDR = 0xC, 0xD
 _HEADER = struct.Struct("=HBBii")
-"""Length, version, type, bit mask of the following socket addresses, flags."""
+"""The first fields of a message: its length, version and type, a bit mask of the socket addresses
+that follow, and flags."""
 _HEADER_LENGTH = 20
 """Octets of the header, including the index of the interface and its metric."""
 _RTA_IFA = 0x20

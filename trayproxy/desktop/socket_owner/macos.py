@@ -99,8 +99,7 @@ def find_owner(
 ) -> SocketOwner | None:
     """Return the owner of the other end from the octets of ``net.inet.tcp.pcblist_n``.
 
-    The other end counts as open in these states. See `OwnerLookup.owner_of`.
-
+    The other end counts as open if its state is one of `states`; see `OwnerLookup.owner_of`.
     Raises:
         OSError: The table is malformed.
     """
@@ -139,7 +138,10 @@ def _record_ends(table: bytes, at: int) -> tuple[int, int, bytes, bytes]:
 
 
 def _peer_ends(local: Endpoint, peer: Endpoint, family: int) -> tuple[int, int, bytes, bytes]:
-    """Return these four values for the record of the peer, whose foreign end is this process."""
+    """Return the values that `_record_ends` returns for the record of the peer's socket.
+
+    In this record, the foreign end is the end of this process.
+    """
     return (
         local[1],
         peer[1],

@@ -112,8 +112,8 @@ def find_process(
     MIB_TCP6TABLE_OWNER_PID. See `OwnerLookup.owner_of`.
 
     Returns:
-        0 if no process holds the other end, or it is not in these states; None if the table has no
-        such connection.
+        0 if no process holds the other end, or its state is not one of `states`; None if the table
+        has no such connection.
     """
     peer_end = socket.inet_pton(family, peer[0]), peer[1].to_bytes(2, "big")
     local_end = socket.inet_pton(family, local[0]), local[1].to_bytes(2, "big")

@@ -1,4 +1,4 @@
-"""The protocol of the system proxy's targets, and the values that their users exchange with them.
+"""The protocol of the system proxy's targets, and the arguments and results of its methods.
 
 A target is a store in which programs look for the system proxy. A desktop may have several: on KDE,
 some programs read ``kioslaverc``, others the settings of GNOME.

@@ -85,7 +85,10 @@ def dead_address(target: ProxyTarget, record: TargetRecord, present: Values) -> 
 
 
 def endpoints_here(view: ProxyView) -> tuple[tuple[str, int], ...]:
-    """Return `loopback_endpoints`, or that of the server of a PAC file on this computer."""
+    """Return the host and the port of each manual proxy, or of the server of the PAC file.
+
+    Only those on this computer are returned.
+    """
     if view.kind is not ProxyKind.PAC:
         return loopback_endpoints(view)
     try:

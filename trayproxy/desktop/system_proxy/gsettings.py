@@ -240,7 +240,7 @@ class GSettingsTarget:
         return parse_list(_checked(result, "gsettings").out)
 
     def _dump(self, dconf: str) -> tuple[str, ...]:
-        """Return the command that prints the values of the user."""
+        """Return the command line of dconf that prints the user's values of the settings."""
         if not self._database:
             return (dconf, "dump", PATH)
         # `dconf dump` also prints the values of an administrator, which are unset values here. A
@@ -348,7 +348,7 @@ def _endpoint(values: Mapping[str, str], scheme: str) -> str:
 
 
 def _address(key: str) -> tuple[str, str]:
-    """Return the schema and the name of a key."""
+    """Return the schema of a key, and the name of the key in the schema."""
     child, blank, name = key.rpartition(" ")
     return (f"{SCHEMA}.{child}" if blank else SCHEMA), name
 

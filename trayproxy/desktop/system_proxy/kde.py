@@ -48,7 +48,7 @@ UNITS = (
 """The units that TrayProxy changes; `ftpProxy` and `socksProxy` stay as they are."""
 
 KEYS = tuple(key for unit in UNITS for key in unit.keys)
-"""All keys."""
+"""The keys of all `UNITS`."""
 
 _MANUAL = "1"
 _PAC = "2"
@@ -151,10 +151,10 @@ class KdeTarget:
         return {**values, **dict.fromkeys(("httpProxy", "httpsProxy", "ProxyType"))}
 
     def _signal(self) -> None:
-        """Tell the programs of KDE to read the file again.
+        """Send the D-Bus signal after which the programs of KDE read the file again.
 
-        It is a signal that all programs receive, not a call of a method (KIO's ``scheduler.cpp``).
-        Without it, programs notice the change when they start or watch the file.
+        All programs receive the signal (KIO's ``scheduler.cpp``). Without the signal, programs
+        notice the change when they start, or if they watch the file.
         """
         path, signal = "/KIO/Scheduler", "org.kde.KIO.Scheduler.reparseSlaveConfiguration"
         gdbus, dbus_send = self._which("gdbus"), self._which("dbus-send")
@@ -223,7 +223,7 @@ def edited(text: str, changes: Mapping[str, Value]) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines with their ends."""
+    """Return the lines of a text, each with its line feed."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
@@ -239,7 +239,7 @@ def _entries(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def _in_group(lines: Iterable[str]) -> Iterator[int]:
-    """Return the indices of the lines in the group, without headers."""
+    """Yield the index of each line in the group `GROUP`, except for the header of the group."""
     is_inside = False
     for index, line in enumerate(lines):
         header = _HEADER.fullmatch(line)
@@ -263,7 +263,7 @@ def _with_value(line: str, value: str) -> str:
 
 
 def _start_of_group(lines: list[str]) -> int:
-    """Return the index of the first line of the group; add the header if it is missing."""
+    """Return the index of the first line of the group `GROUP`; add its header if it is missing."""
     for index, line in enumerate(lines):
         header = _HEADER.fullmatch(line)
         if header and _is_group(header):
@@ -277,7 +277,7 @@ def _start_of_group(lines: list[str]) -> int:
 
 
 def _delete(lines: list[str], index: int) -> None:
-    """Delete a line in the group; delete the header too if nothing else is in the group."""
+    """Delete a line of the group `GROUP`; delete its header as well if the group is then empty."""
     del lines[index]
     start = index - 1
     while not _HEADER.fullmatch(lines[start]):
@@ -311,7 +311,7 @@ def _has_locks(lines: Sequence[str]) -> bool:
 
 
 def _text(values: Values, key: str) -> str:
-    """Return the text of a value, as programs read it."""
+    """Return the value of a key as programs read it: without options and escapes."""
     text = (values.get(key) or "").partition("=")[2].strip()
     return text.replace("\\s", " ").replace("\\\\", "\\")
 

@@ -211,7 +211,7 @@ class MacTarget:
         return _checked(self._run((_NETWORKSETUP, command, service))).out
 
     def _needs_password(self) -> bool:
-        """Return whether the system settings require a password for changes of the network."""
+        """Return True if macOS requires an administrator's password to change network settings."""
         result = self._run(("/usr/bin/security", "authorizationdb", "read", _RIGHT))
         try:
             right = plistlib.loads(result.out.encode())
@@ -331,7 +331,7 @@ def _exceptions(bypass: Sequence[BypassRule]) -> tuple[str, tuple[str, ...]]:
 
 
 def _parse(text: str) -> dict[str, str]:
-    """Return the fields of lines such as ``Server: proxy``."""
+    """Return the values by their names, from lines such as ``Server: proxy``."""
     fields = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, _, value in fields}
 

@@ -41,9 +41,10 @@ LAN = ""
 _DIRECT, _PROXY, _AUTO_PROXY_URL, _AUTO_DETECT = 1, 2, 4, 8
 """PROXY_TYPE_DIRECT and others: how programs of a connection find their proxy."""
 _OPTIONS = {"server": SERVER, "bypass": BYPASS, "script": SCRIPT, "flags": FLAGS}
-"""The option of each entry, in the order of changes."""
+"""The WinINET option of each entry of a connection, in the order in which they are changed."""
 _LOOPBACK = ("localhost", "127.*", "[::1]")
-"""Without the brackets, Windows refuses the list (ERROR_INVALID_PARAMETER)."""
+"""The entries for this computer. Windows refuses an IPv6 address without brackets
+(ERROR_INVALID_PARAMETER)."""
 
 _SETTINGS = r"Software\Microsoft\Windows\CurrentVersion\Internet Settings"
 _POLICIES = r"Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings"
@@ -193,7 +194,10 @@ class WindowsTarget:
         return ProxyView(ProxyKind.NONE)
 
     def in_effect(self) -> None:
-        """Return None: the LAN must accept each change; see `ProxyTarget`."""
+        """Return None: the proxy in use is not read from Windows; see `ProxyTarget`.
+
+        A change that the LAN refuses is an error of `write` in any case.
+        """
 
     def without_proxy(self, values: Values) -> Values:
         """Return the values without proxies; see `ProxyTarget`."""
@@ -283,7 +287,7 @@ def _key(option: str, connection: str) -> str:
 
 
 def _parse_key(key: str) -> tuple[int, str]:
-    """Return the option and the connection of a key."""
+    """Return the WinINET option and the name of the connection from a key of the target."""
     option, _, rest = key.partition(" of ")
     return _OPTIONS[option], rest.removeprefix("connection ") if rest != "LAN" else LAN
 

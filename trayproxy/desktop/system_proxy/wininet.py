@@ -35,13 +35,13 @@ class _Value(ctypes.Union):
 
 
 class Option(ctypes.Structure):
-    """INTERNET_PER_CONN_OPTIONW."""
+    """The structure INTERNET_PER_CONN_OPTIONW: one proxy setting of a connection."""
 
     _fields_ = (("option", ctypes.c_uint32), ("value", _Value))
 
 
 class OptionList(ctypes.Structure):
-    """INTERNET_PER_CONN_OPTION_LISTW."""
+    """The structure INTERNET_PER_CONN_OPTION_LISTW: a connection and its proxy settings."""
 
     _fields_ = (
         ("size", ctypes.c_uint32),
@@ -53,7 +53,7 @@ class OptionList(ctypes.Structure):
 
 
 class RasEntry(ctypes.Structure):
-    """RASENTRYNAMEW."""
+    """The structure RASENTRYNAMEW: the name of a dial-up or VPN connection."""
 
     _fields_ = (
         ("size", ctypes.c_uint32),

@@ -47,7 +47,7 @@ class LinuxAuthorities:
         self._bundles = bundles
 
     def certificates(self) -> Sequence[bytes]:
-        """See `SystemAuthorities`."""
+        """Return the certificates of all authorities, in DER, each once."""
         chosen = _read(self._chosen) if self._chosen else ()
         of_system = next(filter(None, map(_read, self._places())), ())
         if not (chosen or of_system):

@@ -33,7 +33,7 @@ class MacosAuthorities:
         self._added = (ADMIN_KEYCHAIN, str(home / USER_KEYCHAIN))
 
     def certificates(self) -> Sequence[bytes]:
-        """See `SystemAuthorities`."""
+        """Return the certificates of all authorities, in DER, each once."""
         result = self._find(APPLE_KEYCHAIN)
         added = [der for keychain in self._added for der in self._find(keychain, is_optional=True)]
         with TemporaryDirectory(prefix="trayproxy-") as folder:

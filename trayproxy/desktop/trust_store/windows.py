@@ -34,7 +34,7 @@ class WindowsAuthorities:
         self._enumerate_store = enumerate_store
 
     def certificates(self) -> Sequence[bytes]:
-        """See `SystemAuthorities`."""
+        """Return the certificates of all authorities, in DER, each once."""
         distrusted = set(self._store(DISTRUSTED, every_purpose=True))
         found = [*self._store(ROOTS), *self._store(INTERMEDIATES), *self._public]
         return tuple(der for der in dict.fromkeys(found) if der not in distrusted)

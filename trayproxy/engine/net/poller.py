@@ -71,7 +71,7 @@ class LoopPoller:
         self._masks: dict[int, int] = {}
 
     def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
-        """See `Poller`."""
+        """Register a handler, or change the registration of a descriptor; see `Poller`."""
         previous_mask = self._masks.get(descriptor, 0)
         if mask & READ:
             self._loop.add_reader(descriptor, handler, descriptor, READ)
@@ -84,7 +84,7 @@ class LoopPoller:
         self._masks[descriptor] = mask
 
     def unregister(self, descriptor: int) -> None:
-        """See `Poller`."""
+        """Remove the registration of a descriptor. The descriptor stays open; see `Poller`."""
         previous_mask = self._masks.pop(descriptor, 0)
         if previous_mask & READ:
             self._loop.remove_reader(descriptor)
@@ -98,7 +98,7 @@ class LoopPoller:
         return True
 
     def close(self) -> None:
-        """See `Poller`."""
+        """Remove all registrations; see `Poller`."""
         for descriptor in list(self._masks):
             self.unregister(descriptor)
 
@@ -120,7 +120,7 @@ if hasattr(select, "epoll"):
             loop.add_reader(self._epoll.fileno(), self._dispatch)
 
         def register(self, descriptor: int, mask: int, handler: ReadyHandler) -> None:
-            """See `Poller`."""
+            """Register a handler, or change the registration of a descriptor; see `Poller`."""
             previous_mask = self._registered.get(descriptor, _UNREGISTERED)[0]
             if mask == previous_mask:
                 pass
@@ -135,7 +135,7 @@ if hasattr(select, "epoll"):
             self._registered[descriptor] = mask, handler
 
         def unregister(self, descriptor: int) -> None:
-            """See `Poller`."""
+            """Remove the registration of a descriptor. The descriptor stays open; see `Poller`."""
             if self._registered.get(descriptor, _UNREGISTERED)[0]:
                 self._epoll.unregister(descriptor)
             self.discard(descriptor)
@@ -147,11 +147,11 @@ if hasattr(select, "epoll"):
             self._ready.pop(descriptor, None)
 
         def may_be_ready(self, descriptor: int) -> bool:
-            """See `Poller`."""
+            """Return True if the descriptor may be ready and its handler was not called yet."""
             return descriptor in self._ready
 
         def close(self) -> None:
-            """See `Poller`."""
+            """Remove all registrations; see `Poller`."""
             if not self._epoll.closed:
                 self._loop.remove_reader(self._epoll.fileno())
                 self._epoll.close()

@@ -262,7 +262,7 @@ class TlsStream(SocketStream):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def send(self, data: bytes | memoryview) -> int:
-        """See `SocketStream.send`."""
+        """Send the octets that the kernel accepts now; see `SocketStream.send`."""
         if not self._flush():
             return 0
         if self._unreported:

@@ -68,7 +68,7 @@ class OwnAuthPort:
 
     @property
     def progress(self) -> Progress:
-        """See `AuthPort`."""
+        """How much of the request was read and sent; see `AuthPort`."""
         return Progress(self._was_sent, is_sent=self._was_sent)
 
     @property
@@ -78,7 +78,7 @@ class OwnAuthPort:
 
     @property
     def end_point(self) -> bytes:
-        """See `AuthPort`."""
+        """The channel binding ``tls-server-end-point`` of the connection obtained last."""
         return self._end_point
 
     def connect_request(self, route: Route, credentials: Credentials | None) -> ConnectRequest:
@@ -99,7 +99,7 @@ class OwnAuthPort:
         self.login_was_sent = True
 
     async def acquire(self, credentials: Credentials | None, reuse: Reuse) -> ConnectionFacts:
-        """See `AuthPort`."""
+        """Return the connection for a message with these credentials; see `AuthPort`."""
         current = None if reuse == "none" else self.open_connection()
         if current is not None:
             return current
@@ -112,7 +112,7 @@ class OwnAuthPort:
         return self._facts(self._connection)
 
     def open_connection(self) -> ConnectionFacts | None:
-        """See `AuthPort`."""
+        """Return the connection in use; see `AuthPort`."""
         if self._connection is not None and self._connection.is_quiet():
             return self._facts(self._connection)
         self.drop()
@@ -122,7 +122,7 @@ class OwnAuthPort:
         return ConnectionFacts(self._number, was_used=connection.response_count > 0)
 
     def drop(self) -> None:
-        """See `AuthPort`."""
+        """Close the connection in use; see `AuthPort`."""
         if self._connection is not None:
             self._connection.stream.close()
             self._connection = None
@@ -141,7 +141,7 @@ class OwnAuthPort:
         return self._no_response()
 
     async def send(self, message: Message) -> Response:
-        """See `AuthPort`."""
+        """Send a message on the connection in use and return the head of its final response."""
         connection = self._connection
         assert connection is not None
         head = message.write_head(self._tools.via, direct=self.route.is_direct)
@@ -177,7 +177,7 @@ class OwnAuthPort:
     def challenges_in(
         self, response: Response, method: bytes, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
-        """See `AuthPort`."""
+        """Return the challenges of a refusal; see `AuthPort`."""
         if self.route.is_direct:
             return None
         return self.detector.challenges_in(response, method, self.route.upstream_id, carried)
@@ -186,7 +186,7 @@ class OwnAuthPort:
         """Do nothing: the requests of clients find out which sites are exempt."""
 
     async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
-        """See `AuthPort`."""
+        """Read and discard the content of a response, if this is quick; see `AuthPort`."""
         tools = self._tools
         assert self._connection is not None
         return await self._connection.drain(
@@ -208,7 +208,7 @@ class OwnAuthPort:
     async def run_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        """See `AuthPort`."""
+        """Return the next step of a handshake. A blocking step runs in a thread; see `AuthPort`."""
         if not (credentials.scheme.blocks and credentials.authenticator.blocks):
             return handshake.step(challenges)
         try:

@@ -184,19 +184,19 @@ class Preconnector(PreconnectDemand):
         self._tasks: set[asyncio.Task[PreconnectResult]] = set()
 
     def demand_started(self, key: PoolKey) -> None:
-        """See `PreconnectDemand`."""
+        """Register a request in need of an authenticated connection; see `PreconnectDemand`."""
         self._bursts.request_arrived(key, self._context.loop.time())
         self._cancel(key)
         self._policy.demand_started(key)
 
     def demand_ended(self, key: PoolKey) -> None:
-        """See `PreconnectDemand`."""
+        """Deregister a request's demand for an authenticated connection; see `PreconnectDemand`."""
         self._policy.demand_ended(key)
         self._bursts.request_ended(key, self._context.loop.time())
         self._schedule_check(key)
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """See `PreconnectDemand`."""
+        """Record that a request needed several messages to authenticate its own connection."""
         self._policy.handshake_done(key, order)
         ready, now = self._ready.pop(key, None), self._context.loop.time()
         if ready is not None and ready.was_lost(now, self._context.limits.idle_upstream_s):
@@ -204,12 +204,12 @@ class Preconnector(PreconnectDemand):
         self._schedule_check(key)
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """See `PreconnectDemand`."""
+        """Record that a request has taken a ready connection from the pool."""
         self._policy.preconnect_used(key)
         self._schedule_check(key)
 
     def in_progress(self, key: PoolKey) -> "tuple[asyncio.Future[None], float] | None":
-        """See `PreconnectDemand`."""
+        """Return a future for the end of the preconnect in progress; see `PreconnectDemand`."""
         done, wait_until = self._in_progress.get(key, (None, 0.0))
         wait_s = wait_until - self._context.loop.time()
         return (done, wait_s) if done is not None and wait_s > 0 else None

@@ -149,11 +149,11 @@ class PreconnectPolicy:
         return sum(state.waiting for state in self._states.values())
 
     def demand_started(self, key: PoolKey) -> None:
-        """See `PreconnectDemand`."""
+        """Register a request in need of an authenticated connection; see `PreconnectDemand`."""
         self._state(key).waiting += 1
 
     def demand_ended(self, key: PoolKey) -> None:
-        """See `PreconnectDemand`."""
+        """Deregister a request's demand for an authenticated connection; see `PreconnectDemand`."""
         state = self._states.get(key)
         if state is None:
             return  # The key is from before a call of `forget`.
@@ -162,13 +162,13 @@ class PreconnectPolicy:
             del self._states[key]
 
     def handshake_done(self, key: PoolKey, order: PreconnectOrder) -> None:
-        """See `PreconnectDemand`."""
+        """Record that a request needed several messages to authenticate its own connection."""
         state = self._state(key)
         state.order = order
         state.is_wanted = True
 
     def preconnect_used(self, key: PoolKey) -> None:
-        """See `PreconnectDemand`."""
+        """Record that a request has taken a ready connection from the pool."""
         state = self._states.get(key)
         if state is not None and state.order is not None:
             state.is_wanted = True

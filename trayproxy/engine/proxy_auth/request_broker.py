@@ -25,12 +25,12 @@ class StreamRequestBroker(RequestBroker):
         self._lease = lease
 
     def is_superseded(self, credentials: Credentials) -> bool:
-        """See `RequestBroker`."""
+        """Return True if the desk no longer hands out this login; see `RequestBroker`."""
         known = self._broker.known(credentials.upstream_id)
         return known is None or known.login_id != credentials.login_id
 
     async def request_permit(self, credentials: Credentials) -> tuple[Credentials | None, bool]:
-        """See `RequestBroker`."""
+        """Request the desk's permit to carry a login not accepted recently; see `RequestBroker`."""
         target = str(self._cached.request.target.authority)
         future = self._broker.request_permit(credentials, target)
         has_waited = not future.done()
@@ -38,11 +38,11 @@ class StreamRequestBroker(RequestBroker):
         return permitted if isinstance(permitted, Credentials) else None, has_waited
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
-        """See `RequestBroker`."""
+        """Demand an authenticated connection, and wait for a preconnect; see `RequestBroker`."""
         return await self._lease.await_preconnect(credentials)
 
     def report_lost(self, credentials: Credentials) -> None:
-        """See `RequestBroker`."""
+        """Report a login that was sent on a lost connection; see `RequestBroker`."""
         self._broker.report(credentials, NoVerdict("the connection was lost"))
 
     def report_interrupted(self, login: PendingLogin, error: BaseException) -> None:
@@ -77,11 +77,11 @@ class StreamRequestBroker(RequestBroker):
             self._lease.report_captive_portal(url)
 
     def end_attempt(self) -> None:
-        """See `RequestBroker`."""
+        """Record that this request is authenticated or has failed; see `RequestBroker`."""
         self._lease.end_authentication()
 
     def handshake_done(self, credentials: Credentials) -> None:
-        """See `RequestBroker`."""
+        """Record that this request needed several messages to authenticate its connection."""
         self._lease.record_handshake(credentials)
 
     def _hand_over(self, login: PendingLogin) -> bool:

@@ -66,12 +66,12 @@ class StreamAuthPort:
 
     @property
     def route(self) -> Route:
-        """See `AuthPort`."""
+        """The route of the request; see `AuthPort`."""
         return self._lease.route
 
     @property
     def progress(self) -> Progress:
-        """See `AuthPort`."""
+        """How much of the request was read and sent; see `AuthPort`."""
         writer = self._writer
         return Progress(
             writer.started,
@@ -83,16 +83,16 @@ class StreamAuthPort:
 
     @property
     def content(self) -> bytes | None:
-        """See `AuthPort`."""
+        """The whole content of the request; see `AuthPort`."""
         return self._writer.whole_content()
 
     @property
     def end_point(self) -> bytes:
-        """See `AuthPort`."""
+        """The channel binding ``tls-server-end-point`` of the connection obtained last."""
         return self._acquired.stream.end_point if self._acquired is not None else b""
 
     async def acquire(self, credentials: Credentials | None, reuse: Reuse) -> ConnectionFacts:
-        """See `AuthPort`."""
+        """Return the connection for a message with these credentials; see `AuthPort`."""
         upstream = self._acquired
         if upstream is None or not self.is_sent:
             before = self._downstream.upstream
@@ -113,7 +113,7 @@ class StreamAuthPort:
         return ConnectionFacts(self._number, upstream.is_authenticated, was_used)
 
     def open_connection(self) -> ConnectionFacts | None:
-        """See `AuthPort`."""
+        """Return the connection in use; see `AuthPort`."""
         upstream = self._downstream.upstream
         if upstream is None:
             return None
@@ -123,25 +123,25 @@ class StreamAuthPort:
         return None
 
     def drop(self) -> None:
-        """See `AuthPort`."""
+        """Close the connection in use; see `AuthPort`."""
         self._downstream.drop_upstream()
 
     def mark_authenticated(self, credentials: Credentials) -> None:
-        """See `AuthPort`."""
+        """Mark the connection in use as authenticated with these credentials; see `AuthPort`."""
         upstream = self._downstream.upstream
         assert upstream is not None
         upstream.key = upstream.key._replace(authenticated_as=credentials.login_id)
         upstream.credentials = credentials
 
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
-        """See `AuthPort`."""
+        """Report that the next hop closed the connection without a response; see `AuthPort`."""
         if was_unused:
             self._lease.record_silence()
         self._lease.report_failure(error_pages.CONNECTION_CLOSED)
         return RequestRefusedError(error_pages.CONNECTION_CLOSED)
 
     async def send(self, message: Message) -> Response:
-        """See `AuthPort`."""
+        """Send a message on the connection in use and return the head of its final response."""
         writer, downstream, upstream = self._writer, self._downstream, self._downstream.upstream
         assert upstream is not None
         reader = self._start(message, upstream)
@@ -256,7 +256,7 @@ class StreamAuthPort:
             sites.note_served(lease.route.upstream_id, request.target.authority)
 
     async def drain(self, response: Response, method: bytes, *, in_handshake: bool) -> bool:
-        """See `AuthPort`."""
+        """Read and discard the content of a response, if this is quick; see `AuthPort`."""
         upstream, context = self._downstream.upstream, self._context
         assert upstream is not None
         limits = context.limits
@@ -272,7 +272,7 @@ class StreamAuthPort:
         )
 
     async def send_continue(self) -> None:
-        """See `AuthPort`."""
+        """Send the client a 100 response to ask for its content; see `AuthPort`."""
         await self._downstream.deliver(CONTINUE)
 
     async def read_content(self) -> None:
@@ -298,7 +298,7 @@ class StreamAuthPort:
     async def run_step(
         self, credentials: Credentials, handshake: Handshake, challenges: tuple[Challenge, ...]
     ) -> Leg | Verdict:
-        """See `AuthPort`."""
+        """Return the next step of a handshake. A blocking step runs in a thread; see `AuthPort`."""
         if not (credentials.scheme.blocks and credentials.authenticator.blocks):
             return handshake.step(challenges)
         future = self._lease.auth.handshake_threads.run(handshake, challenges)

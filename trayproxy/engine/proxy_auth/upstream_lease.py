@@ -135,7 +135,7 @@ class UpstreamLease:
         return pool.take(key) or (pool.take(self._pool_key(None)) if login is not None else None)
 
     async def await_preconnect(self, credentials: Credentials) -> bool:
-        """See `RequestBroker.await_preconnect`."""
+        """Demand an authenticated connection, and wait for a preconnect; see `RequestBroker`."""
         key, current = self._authenticated_key(credentials), self._downstream.upstream
         if self._demand_key is None and (current is None or current.key != key):
             self._demand_key = key
@@ -165,7 +165,7 @@ class UpstreamLease:
             self.auth.preconnects.preconnect_used(key)
 
     def record_handshake(self, credentials: Credentials) -> None:
-        """See `RequestBroker.handshake_done`."""
+        """Record that this request needed several messages to authenticate its connection."""
         target = self._request.target.authority
         assert target is not None
         key = self._authenticated_key(credentials)

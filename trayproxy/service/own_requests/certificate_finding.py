@@ -52,11 +52,11 @@ class CertificateFinding:
 
 
 RecordFinding = Callable[[Upstream, CertificateFinding], Awaitable[None]]
-"""Takes note of a certificate that was seen through an upstream."""
+"""Records the certificate of a host that programs see through an upstream."""
 
 
 def with_finding(step: Step, finding: CertificateFinding, host: str) -> Step:
-    """Return the step of a test with the certificate of a host."""
+    """Return a step of a test with a detail or a problem that describes a host's certificate."""
     name = finding.issuer_name
     match finding.kind:
         case IssuerKind.PUBLIC:
@@ -78,5 +78,5 @@ def with_finding(step: Step, finding: CertificateFinding, host: str) -> Step:
 
 
 def not_known(step: Step, reason: str) -> Step:
-    """Return the step of a test that could not see a certificate, for a reason."""
+    """Return a step of a test with the detail *not known*, and why no certificate was seen."""
     return replace(step, state=StepState.NOT_NEEDED, detail=f"not known: {single_line(reason)}")

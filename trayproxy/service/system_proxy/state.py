@@ -82,5 +82,6 @@ def program_at(port: int) -> str:
 
 
 def _written(record: TargetRecord, present: Values) -> Values:
-    """Return the present values with those that TrayProxy has written last."""
+    """Return the present values, with those replaced that TrayProxy has changed: by the values
+    that TrayProxy has written last."""
     return {**present, **{key: values[-1] for key, values in record.written.items()}}
