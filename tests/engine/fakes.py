@@ -21,11 +21,11 @@ from trayproxy.desk.credentials import AcceptanceRecord, Credentials, PendingReq
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
 from trayproxy.desktop.users import User
 from trayproxy.domain.problem import Problem
-from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.error_pages import NO_PROFILE, ErrorPage
 from trayproxy.engine.limits import EngineLimits
-from trayproxy.engine.upstream.route import Route
+from trayproxy.engine.upstream.route import Route, RouteChoice, RouteClient
 from trayproxy.http.challenges import Challenge
-from trayproxy.http.target import Authority
+from trayproxy.http.target import Authority, Target
 from trayproxy.profiles.profile import Profile, SignIn, Upstream
 
 LOGIN = Login("user", "pass")
@@ -300,17 +300,28 @@ class FakeRoutes:
     Attributes:
         profile: The active profile; None without a profile.
         direct: The hosts with a direct route; ``*`` for all hosts.
+        asked: The hosts whose routes were chosen outside the fast path.
     """
 
     profile: Profile | None
     direct: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
     _routes: dict[tuple[str, bool], Route] = field(default_factory=dict)
 
-    def __call__(self, target: Authority) -> Route | None:
+    def choose(self, target: Target, client: RouteClient) -> RouteChoice:
+        assert target.authority is not None
+        self.asked.append(target.authority.host)
+        return self.known(target, client) or NO_PROFILE
+
+    def known(self, target: Target, client: RouteClient) -> Route | None:
+        return None if target.authority is None else self.to(target.authority)
+
+    def to(self, authority: Authority) -> Route | None:
+        """Return the route to a target; None without a profile."""
         profile = self.profile
         if profile is None:
             return None
-        is_direct = not self.direct.isdisjoint({target.host, "*"})
+        is_direct = not self.direct.isdisjoint({authority.host, "*"})
         key = (profile.id, is_direct)
         route = self._routes.get(key)
         if route is None or route.profile is not profile:

@@ -28,8 +28,6 @@ from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.server.client_connection import ClientConnection
 from trayproxy.engine.upstream.pool import PoolKey
-from trayproxy.engine.upstream.route import Route
-from trayproxy.http.target import Authority
 from trayproxy.profiles.profile import Profile, Upstream
 
 URL = b"http://origin.test/"
@@ -437,14 +435,8 @@ def test_quitting_waits_until_a_slow_client_has_the_whole_response(
 def test_a_client_with_many_pipelined_requests_does_not_block_others(start: Start) -> None:
     """Error pages are sent without waiting, so the loop would serve this client until its last
     request."""
-    asked: list[str] = []
-
-    def nowhere(target: Authority) -> Route | None:
-        asked.append(target.host)
-        return None
-
     engine = start(None)
-    engine.engine.context.route_for = nowhere
+    asked = engine.routes.asked
     often = get(b"http://often.test/", method=b"HEAD") * 1000
     with engine.connect() as greedy, engine.connect() as other:
 

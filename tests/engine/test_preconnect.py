@@ -698,7 +698,7 @@ def test_a_preconnect_takes_no_idle_connection(start_ntlm: StartNtlm) -> None:
     async def takes_idle_connection(kind: type[UpstreamLease]) -> bool:
         downstream = NullDownstream(engine.engine.context)
         request = preconnect_request(Authority("origin.test", 443))
-        route = engine.routes(Authority("origin.test", 443))
+        route = engine.routes.to(Authority("origin.test", 443))
         assert route is not None
         lease = kind(downstream, engine.engine.auth, request, route, route)
         obtaining = lease.obtain_connection(credentials, "idle", lambda: None)

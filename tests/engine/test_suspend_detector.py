@@ -123,7 +123,7 @@ def test_a_suspend_clears_cached_names_and_dead_upstreams(start: Start, recorder
     clock = FakeSuspendClock()
     engine = start(office(recorder.port), sleep_clock=clock)
     failover, resolver = engine.engine.context.failover, engine.engine.context.connector.resolver
-    route = engine.routes(Authority("origin.test", 80))
+    route = engine.routes.to(Authority("origin.test", 80))
     assert route is not None
     upstream = route.upstream
     assert upstream is not None

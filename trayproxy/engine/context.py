@@ -16,7 +16,7 @@ from trayproxy.engine.transfer.tunnel import PipePool, Tunnel
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.engine.upstream.failover import Failover
 from trayproxy.engine.upstream.pool import Pool
-from trayproxy.engine.upstream.route import Route, RouteFor
+from trayproxy.engine.upstream.route import Route
 from trayproxy.http.hop_by_hop import is_loop
 from trayproxy.http.request import Request
 
@@ -108,7 +108,6 @@ class EngineContext:
     loop: asyncio.AbstractEventLoop
     limits: EngineLimits
     broker: CredentialBroker
-    route_for: RouteFor
     observer: UpstreamObserver
     own_address: OwnAddress
     poller: Poller

@@ -6,15 +6,23 @@ client.
 
 import socket
 from collections.abc import Callable
+from math import inf
 
 from trayproxy.desk.credentials import Credentials
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.context import EngineContext
 from trayproxy.engine.error_pages import Document, ErrorPage, write_document, write_page
-from trayproxy.engine.net.fd_task import NO_EVENTS, READ, WRITE, IoWait
+from trayproxy.engine.net.fd_task import NO_EVENTS, READ, TIMED_OUT, WRITE, IoWait
 from trayproxy.engine.net.poller import ReadyHandler
 from trayproxy.engine.net.socket_stream import SocketStream
+from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.pool import UpstreamConnection
+from trayproxy.engine.upstream.route import RouteSource
 from trayproxy.http.request import Request
+
+CLIENT_CHECK_INTERVAL_S = 0.5
+"""Seconds between two checks whether a client is still connected while TrayProxy does not read from
+it."""
 
 
 class Downstream:
@@ -126,22 +134,42 @@ class ClientDownstream(Downstream):
         has_timed_out: True if the request of the fast path got no response before the deadline.
         idle_upstream: The upstream connection if exactly the client and this connection are
             registered, both for reading; otherwise None.
+        routes: Chooses the routes of the requests.
+        program: See `trayproxy.engine.upstream.route.RouteClient`.
     """
 
-    __slots__ = ("_is_held", "_registered", "has_timed_out", "idle_upstream")
+    __slots__ = (
+        "_is_held",
+        "_registered",
+        "has_timed_out",
+        "idle_upstream",
+        "program",
+        "routes",
+    )
 
     def __init__(
         self,
         context: EngineContext,
         client: SocketStream,
         is_held: Callable[[socket.SocketType], bool | None],
+        routes: RouteSource,
     ) -> None:
         """Create the client side of a client connection; for `is_held` see `AccessControl`."""
         super().__init__(context, client)
         self.has_timed_out = False
         self.idle_upstream: UpstreamConnection | None = None
+        self.routes = routes
+        self.program: str | None = None
         self._is_held = is_held
         self._registered = NO_EVENTS
+
+    def ends(self) -> tuple[Endpoint, Endpoint] | None:
+        """See `trayproxy.engine.upstream.route.RouteClient`."""
+        connection = self.client.socket
+        try:
+            return connection.getsockname()[:2], connection.getpeername()[:2]
+        except OSError:
+            return None
 
     def set_deadline(self, seconds: float) -> None:
         """Set the deadline to `seconds` from now; see `Downstream`."""
@@ -290,6 +318,52 @@ class ClientDownstream(Downstream):
             else:
                 pool.drop(upstream)
         self.client.close()
+
+
+async def wait_for_event(
+    downstream: Downstream, io_wait: IoWait, *, is_parked: bool = False
+) -> int:
+    """Wait for an event. Meanwhile, read early data of the client and detect its disconnection.
+
+    A request that waits for the desk, for a sign-in server or for its route is parked. Return the
+    ready descriptor, `FUTURE_DONE` or `TIMED_OUT`.
+
+    Raises:
+        ClientGoneError: The client has disconnected while the request is parked, or its connection
+            has failed.
+    """
+    client, loop = downstream.client, downstream.context.loop
+    max_octets = downstream.context.limits.max_early_octets
+    deadline = None if io_wait.timeout is None else loop.time() + io_wait.timeout
+    while True:
+        is_client_read = not client.ended and len(client.inbox) < max_octets
+        events = io_wait.events
+        if is_client_read:
+            events = {**events, client.descriptor: READ}
+        wait_s = None if deadline is None else max(0.0, deadline - loop.time())
+        if is_parked and not is_client_read:
+            _check_client_present(downstream)
+            wait_s = min(CLIENT_CHECK_INTERVAL_S, inf if wait_s is None else wait_s)
+        woken = await IoWait(events, io_wait.future, wait_s)
+        if woken == TIMED_OUT and (deadline is None or loop.time() < deadline):
+            continue
+        if woken != client.descriptor:
+            return woken
+        try:
+            client.fill()
+        except OSError:
+            raise ClientGoneError from None
+
+
+def _check_client_present(downstream: Downstream) -> None:
+    """Raise `ClientGoneError` if a client from which TrayProxy does not read has disconnected.
+
+    The inbox of such a client is full, or the client has closed its sending side, which it may do
+    without leaving. Its socket gives no other sign of a disconnection.
+    """
+    is_open = downstream.is_client_held()
+    if is_open is False or (is_open is None and downstream.client.ended):
+        raise ClientGoneError
 
 
 class NullStream(SocketStream):

@@ -24,11 +24,12 @@ from trayproxy.engine.server.client_connection import ClientConnection, Connecti
 from trayproxy.engine.server.executor import LoopExecutor
 from trayproxy.engine.server.fd_reserve import DescriptorReserve
 from trayproxy.engine.server.listener import Listeners
+from trayproxy.engine.server.listener_use import ListenerUse
 from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.upstream.connector import Connector
 from trayproxy.engine.upstream.failover import Failover
 from trayproxy.engine.upstream.pool import Pool
-from trayproxy.engine.upstream.route import RouteFor
+from trayproxy.engine.upstream.route import RouteSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,14 @@ class EngineParts:
     """The collaborators and settings of an engine.
 
     Attributes:
+        routes: The routes of the requests at the engine's own address.
         sleep_clock: Returns how long the computer has been suspended in total, in seconds.
         access_control: Decides which connections are served; closed with the engine.
         on_network_changed: Called after a network change or a suspend.
     """
 
     broker: CredentialBroker
-    route_for: RouteFor
+    routes: RouteSource
     observer: UpstreamObserver
     limits: EngineLimits = LIMITS
     sleep_clock: Callable[[], float] = field(default_factory=sleep_clock)
@@ -51,7 +53,11 @@ class EngineParts:
 
 
 class Engine:
-    """The forwarding proxy: its listeners, its client connections, and their shared objects."""
+    """The forwarding proxy: its listeners, its client connections, and their shared objects.
+
+    Attributes:
+        listeners: The listeners, for listeners beside the engine's own address.
+    """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, parts: EngineParts, host: str, port: int
@@ -63,7 +69,6 @@ class Engine:
             loop,
             limits,
             broker,
-            parts.route_for,
             parts.observer,
             own_address,
             poller,
@@ -82,9 +87,7 @@ class Engine:
         self._stale_timer: asyncio.TimerHandle | None = None
         self._suspend_detector = SuspendDetector(parts.sleep_clock, limits.min_suspend_s)
         self._refused_connections = RefusedConnections(loop, limits, lambda: self.address)
-        self._fd_reserve = DescriptorReserve(
-            self.access_control.admits, self._refused_connections.answer, lambda: self.address
-        )
+        self._fd_reserve = DescriptorReserve(self._refused_connections.answer, lambda: self.address)
         flags = work_flags(ClientConnection, host, port)
         self.executor = LoopExecutor(
             loop, flags, poller, self.check_for_suspend, self._fd_reserve.refuse_client
@@ -92,12 +95,12 @@ class Engine:
         flags.services = ConnectionServices(
             context,
             self.auth,
-            self.access_control,
             self._refused_connections,
             self.executor.finish,
             self._count_unanswered,
         )
-        self._listeners = Listeners(self.executor, flags, context.own_address)
+        use = ListenerUse(parts.routes, self.access_control)
+        self.listeners = Listeners(self.executor, flags, context.own_address, use)
 
     @property
     def address(self) -> str:
@@ -107,17 +110,17 @@ class Engine:
 
     def listen(self, port: int | None = None) -> None:
         """Start to accept connections; see `Listeners.listen`."""
-        self._listeners.listen(port)
+        self.listeners.listen(port)
         self.context.connector.forget()  # The own addresses depend on the port.
 
     def move(self, port: int) -> None:
         """Listen on another port instead; see `Listeners.move`."""
-        self._listeners.move(port)
+        self.listeners.move(port)
         self.context.connector.forget()
 
     def listen_on_other_loopback(self) -> str:
         """Listen on the other loopback address, too, if it is available (`OTHER_LOOPBACK`)."""
-        return self._listeners.listen_on_other_loopback()
+        return self.listeners.listen_on_other_loopback()
 
     def _client_connections(self) -> Iterator[ClientConnection]:
         return (work for work in self.executor.works.values() if isinstance(work, ClientConnection))
@@ -143,7 +146,7 @@ class Engine:
         context.closing = True
         if self._stale_timer is not None:
             self._stale_timer.cancel()
-        self._listeners.close()
+        self.listeners.close()
         context.pool.clear()
         await self.preconnector.close()
         await self._late_verdicts.close()

@@ -329,7 +329,7 @@ class Service:
         host, port = self._options.listen or (configured.host, configured.port)
         parts = EngineParts(
             self._desk.broker,
-            router.route,
+            router,
             self._publisher.upstream,
             limits,
             access_control=self._clients.access_control,

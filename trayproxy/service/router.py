@@ -1,7 +1,8 @@
 """The active profile, and the route of each request."""
 
-from trayproxy.engine.upstream.route import Route
-from trayproxy.http.target import Authority
+from trayproxy.engine.error_pages import NO_PROFILE
+from trayproxy.engine.upstream.route import Route, RouteChoice, RouteClient
+from trayproxy.http.target import Target
 from trayproxy.profiles.profile import Profile
 from trayproxy.routing.bypass import Bypass
 
@@ -37,7 +38,14 @@ class Router:
             Route.via_profile(profile) if profile is not None else self._direct_route
         )
 
-    def route(self, target: Authority) -> Route | None:
-        """Return the route to a target, None without a profile. No host name is resolved."""
-        is_bypassed = self._bypass.matches(target.host, target.port)
+    def known(self, target: Target, client: RouteClient) -> Route | None:
+        """See `trayproxy.engine.upstream.route.RouteSource`. No host name is resolved."""
+        authority = target.authority
+        if authority is None:
+            return None
+        is_bypassed = self._bypass.matches(authority.host, authority.port)
         return self._direct_route if is_bypassed else self._upstream_route
+
+    def choose(self, target: Target, client: RouteClient) -> RouteChoice:
+        """See `trayproxy.engine.upstream.route.RouteSource`."""
+        return self.known(target, client) or NO_PROFILE

@@ -75,15 +75,18 @@ class ConnectionScenario:
         services = SimpleNamespace(
             context=context,
             auth=None,
-            access_control=SimpleNamespace(
-                is_held=lambda connection: None, admits=lambda *accepted: True
-            ),
             finish=lambda descriptor: self.calls.append(("finish", descriptor)),
             count_unanswered=lambda credentials: 3,
         )
         flags: Any = SimpleNamespace(services=services)
+        use: Any = SimpleNamespace(
+            routes=None,
+            access_control=SimpleNamespace(
+                is_held=lambda connection: None, admits=lambda *accepted: True
+            ),
+        )
         self.connection: Any = ClientConnection(
-            AcceptedConnection(self.socket(), ("127.0.0.1", 1)), flags
+            AcceptedConnection(self.socket(), ("127.0.0.1", 1), None, use), flags
         )
 
     def socket(self) -> socket.socket:

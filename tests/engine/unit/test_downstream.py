@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.engine.fakes import FakeRoutes
 from trayproxy.engine.downstream import ClientDownstream, NullDownstream
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait
@@ -45,7 +46,9 @@ class DownstreamScenario:
             ),
         )
         stream, self.far = self.stream()
-        self.downstream = ClientDownstream(context, stream, lambda connection: None)
+        self.downstream = ClientDownstream(
+            context, stream, lambda connection: None, FakeRoutes(None)
+        )
         self.null = NullDownstream(context)
 
     def stream(self) -> tuple[SocketStream, socket.socket]:

@@ -105,7 +105,6 @@ class FastPathScenario:
                 tunnel_replies={b"HTTP/1.1 200 Open\r\n\r\n": b"HTTP/1.1 200 Via\r\n\r\n"},
                 date_field=SimpleNamespace(add_to=lambda head: head[:-2] + b"Date: now\r\n\r\n"),
             ),
-            route_for=lambda authority: self.route,
             failover=SimpleNamespace(
                 is_dead=lambda route: self.is_dead, mark_alive=self.alive.append
             ),
@@ -124,6 +123,7 @@ class FastPathScenario:
             observer=SimpleNamespace(reached=lambda route: None),
             pipe_pool=None,
         )
+        self.routes: Any = SimpleNamespace(known=lambda target, client: self.route)
         self.client: Any = FakeStream(DATA)
         self.own: Any = None
 
@@ -138,7 +138,10 @@ class FastPathScenario:
 
     def send(self) -> object:
         """Return the result for the octets of the client."""
-        return on_client_ready(self.context, self.client, self.own)
+        downstream: Any = SimpleNamespace(
+            context=self.context, client=self.client, upstream=self.own, routes=self.routes
+        )
+        return on_client_ready(downstream)
 
 
 @pytest.fixture
@@ -185,8 +188,7 @@ def test_a_repeated_request_is_sent_on_a_ready_connection(
         change("route.is_direct", True),
         change("context.closing", True),
         change("cached.is_simple", False),
-        change("cached.request.target.authority", None),
-        change("context.route_for", lambda authority: None),
+        change("routes.known", lambda target, client: None),
         change("known", None),
         change("route.may_sign_in", False),
         change("route.upstream_id", None),

@@ -62,7 +62,7 @@ CONSTANTS = {
     "net.tls.MAX_CA_FILE": 4 << 20,
     "net.tls.MAX_RECORD": 16 << 10,  # RFC 8446, section 5.1.
     "proxy_auth.auth_exchange.MAX_LOST_CONNECTIONS": 1,
-    "proxy_auth.upstream_lease.CLIENT_CHECK_INTERVAL_S": 0.5,
+    "downstream.CLIENT_CHECK_INTERVAL_S": 0.5,
     "proxy_auth.exempt_sites.MAX_SITES": 1000,
     "proxy_auth.handshake_legs.MAX_LEGS": 8,
     "proxy_auth.handshake_threads.MAX_THREADS": 8,

@@ -33,12 +33,13 @@ class ListenersScenario:
         self.own_address = OwnAddress(host, port)
         monkeypatch.setattr(listener, "Listener", self._listener)
         executor: Any = SimpleNamespace(
-            add_listener=lambda found: self.open.append(found.getsockname()),
+            add_listener=lambda found, use: self.open.append(found.getsockname()),
             remove_listener=lambda found: self.open.remove(found.getsockname()),
             stop_accepting=self._stop_accepting,
         )
         flags: Any = None
-        self.listeners = Listeners(executor, flags, self.own_address)
+        use: Any = None
+        self.listeners = Listeners(executor, flags, self.own_address, use)
         self.shut_down: list[tuple[str, int]] = []
 
     def _stop_accepting(self) -> None:

@@ -12,11 +12,12 @@ from tests.engine.wire import connect, get
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.scheme import Offer, Scheme
 from trayproxy.desk.credentials import Credentials
+from trayproxy.engine.downstream import CLIENT_CHECK_INTERVAL_S
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_port import Reuse
-from trayproxy.engine.proxy_auth.upstream_lease import CLIENT_CHECK_INTERVAL_S, UpstreamLease
+from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route

@@ -2,17 +2,24 @@
 
 import socket
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from tests.support.values import OFFICE
 from trayproxy.desk.protection_space import UpstreamId
-from trayproxy.engine.upstream.route import Route
-from trayproxy.http.target import Authority
+from trayproxy.engine.upstream.route import Route, RouteClient
+from trayproxy.http.target import Authority, Form, Target
 from trayproxy.profiles.profile import Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.service.router import Router
 
 TARGET = Authority("www.example", 80)
+CLIENT: RouteClient = cast(RouteClient, None)
+"""The routes do not depend on the client."""
+
+
+def known(router: Router, authority: Authority) -> Route | None:
+    return router.known(Target(Form.AUTHORITY, authority), CLIENT)
 
 
 @pytest.fixture(autouse=True)
@@ -27,36 +34,36 @@ def refused_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
 def route_of(profile: Profile, target: Authority = TARGET) -> Route:
     router = Router()
     router.use(profile)
-    route = router.route(target)
+    route = known(router, target)
     assert route is not None
     return route
 
 
 def test_without_a_profile_there_is_no_route() -> None:
     router = Router()
-    assert router.route(TARGET) is None
+    assert known(router, TARGET) is None
     router.use(None)
-    assert router.route(TARGET) is None  # Never directly unless the user has chosen to.
+    assert known(router, TARGET) is None  # Never directly unless the user has chosen to.
 
 
 def test_a_request_goes_through_the_upstream_with_its_login() -> None:
     router = Router()
     router.use(OFFICE)
-    route = router.route(TARGET)
+    route = known(router, TARGET)
     assert route is not None
     assert (route.profile, route.upstream) == (OFFICE, OFFICE.upstream)
     assert route.upstream_id == UpstreamId("office", "http://proxy.example:8080")
     assert route.may_sign_in
     assert route.authenticates_requests
     assert not route.is_direct
-    assert router.route(Authority("other.example", 443)) is route
+    assert known(router, Authority("other.example", 443)) is route
 
 
 def test_connecting_directly_carries_no_login() -> None:
     router = Router()
     router.use(OFFICE)
     router.use(None, directly=True)
-    route = router.route(TARGET)
+    route = known(router, TARGET)
     assert route is not None
     assert (route.profile, route.upstream, route.upstream_id) == (None, None, None)
     assert route.is_direct
@@ -108,18 +115,18 @@ def test_an_invalid_rule_is_quoted() -> None:
 def test_an_invalid_rule_changes_nothing() -> None:
     router = Router()
     router.use(OFFICE)
-    before = router.route(TARGET)
+    before = known(router, TARGET)
     with pytest.raises(ProfileError):
         router.use(replace(OFFICE, bypass=("10.0.0.0/99",)))
-    assert router.route(TARGET) is before
+    assert known(router, TARGET) is before
 
 
 def test_a_switch_creates_new_routes() -> None:
     router = Router()
     router.use(OFFICE)
-    before = router.route(TARGET)
+    before = known(router, TARGET)
     router.use(OFFICE)
-    assert router.route(TARGET) is not before
+    assert known(router, TARGET) is not before
 
 
 def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:

@@ -16,6 +16,7 @@ from typing import Final
 
 from trayproxy.desk.broker import Accepted
 from trayproxy.engine.context import EngineContext
+from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.net.happy_eyeballs import start_connect
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.transfer.head_cache import CachedRequest
@@ -66,16 +67,18 @@ class PartlyRelayed:
 
 
 def on_client_ready(
-    context: EngineContext, client: SocketStream, own_upstream: UpstreamConnection | None
+    downstream: ClientDownstream,
 ) -> FastPathResult | SentRequest | StillConnecting:
-    """Handle octets of the client while the connection is idle. The own upstream is the connection
-    reserved for this client. Raise `OSError` if the client's connection broke."""
+    """Handle octets of the client while the connection is idle. Raise `OSError` if the client's
+    connection broke."""
+    context, client = downstream.context, downstream.client
     data = client.receive()
     if not data:
         return WAIT if data is None else END
     result: FastPathResult | SentRequest | StillConnecting = SLOW_PATH
     cached = context.caches.requests.get(data)
-    if cached is not None and _is_still_valid(context, cached):
+    if cached is not None and _is_still_valid(downstream, context, cached):
+        own_upstream = downstream.upstream
         upstream = _find_connection(context, cached, own_upstream)
         if upstream is not None:
             result = _send(context, cached, upstream, own_upstream)
@@ -85,7 +88,9 @@ def on_client_ready(
     return result
 
 
-def _is_still_valid(context: EngineContext, cached: CachedRequest) -> bool:
+def _is_still_valid(
+    downstream: ClientDownstream, context: EngineContext, cached: CachedRequest
+) -> bool:
     """Return whether the request would be sent with the route and login of last time."""
     route = cached.route
     if (
@@ -95,8 +100,7 @@ def _is_still_valid(context: EngineContext, cached: CachedRequest) -> bool:
         or not (cached.is_simple or cached.opens_tunnel)
     ):
         return False
-    authority = cached.request.target.authority
-    if authority is None or context.route_for(authority) is not route:
+    if downstream.routes.known(cached.request.target, downstream) is not route:
         return False
     if route.fallbacks and context.failover.is_dead(route):
         return False  # The forwarder chooses the fallback, once per request.

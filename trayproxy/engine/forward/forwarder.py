@@ -1,12 +1,14 @@
 """Forward one request: connect, send, authenticate on a 407, and relay the response."""
 
 import logging
+from asyncio import Future
 
 from trayproxy.engine import error_pages
-from trayproxy.engine.downstream import ClientDownstream
+from trayproxy.engine.downstream import ClientDownstream, wait_for_event
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.forward.attempts import Attempts
 from trayproxy.engine.forward.response_relay import ResponseRelay
+from trayproxy.engine.net.fd_task import IoWait
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.auth_port import (
     Attempt,
@@ -28,7 +30,7 @@ from trayproxy.engine.transfer.response_reader import (
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.connector import UnreachableError
 from trayproxy.engine.upstream.pool import UpstreamConnection
-from trayproxy.engine.upstream.route import Route
+from trayproxy.engine.upstream.route import Route, RouteChoice
 from trayproxy.http.framing import Length, NoBody
 
 logger = logging.getLogger(__name__)
@@ -75,9 +77,12 @@ class Forwarder:
         """
         authority = self._request.target.authority
         assert authority is not None  # The request loop answers the forms without an authority.
-        route = self._sent.route if self._sent is not None else self._context.route_for(authority)
+        route = self._sent.route if self._sent is not None else None
         if route is None:
-            return await self._refuse(error_pages.NO_PROFILE)
+            choice = await self._choose_route()
+            if isinstance(choice, ErrorPage):
+                return await self._refuse(choice)
+            route = choice
         preferred = route
         if route.fallbacks and self._sent is None:
             route = self._context.failover.choose(route) or route
@@ -105,6 +110,24 @@ class Forwarder:
             raise
         finally:
             replay_buffer.close()
+
+    async def _choose_route(self) -> RouteChoice:
+        """Return the route of the request, or the error page to answer it with.
+
+        Raises:
+            ClientGoneError: The client closed its connection meanwhile.
+        """
+        downstream = self._downstream
+        choice = downstream.routes.choose(self._request.target, downstream)
+        if not isinstance(choice, Future):
+            return choice
+        try:
+            while not choice.done():
+                downstream.clear_deadline()
+                await wait_for_event(downstream, IoWait({}, future=choice), is_parked=True)
+            return choice.result()
+        finally:
+            choice.cancel()
 
     async def _refuse(self, page: ErrorPage) -> bool:
         keep_alive = self._request.keep_alive and self._request.framing == NoBody()

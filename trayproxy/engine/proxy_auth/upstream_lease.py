@@ -1,25 +1,19 @@
 """The lease of an upstream connection by one request."""
 
 from collections.abc import Callable
-from math import inf
 
 from trayproxy.desk.credentials import Credentials
-from trayproxy.engine.downstream import Downstream
+from trayproxy.engine.downstream import Downstream, wait_for_event
 from trayproxy.engine.error_pages import ErrorPage
-from trayproxy.engine.net.fd_task import READ, TIMED_OUT, IoWait
+from trayproxy.engine.net.fd_task import IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.auth_port import Reuse
 from trayproxy.engine.proxy_auth.preconnect_policy import PreconnectOrder
-from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.connector import ConnectRequest, UnusableError
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.request import Request
-
-CLIENT_CHECK_INTERVAL_S = 0.5
-"""Seconds between two checks whether a client is still connected while TrayProxy does not read from
-it."""
 
 
 class UpstreamLease:
@@ -246,39 +240,5 @@ class UpstreamLease:
             self._context.failover.mark_silent(self.route.upstream)
 
     async def wait(self, io_wait: IoWait, *, is_parked: bool = False) -> int:
-        """Wait for an event. Meanwhile, read early data of the client and detect its disconnection.
-
-        A request that waits for the desk or for a sign-in server is parked. Raise `ClientGoneError`
-        if the client disconnects while the request is parked, or its connection fails.
-        """
-        client, loop = self._downstream.client, self._context.loop
-        max_octets = self._context.limits.max_early_octets
-        deadline = None if io_wait.timeout is None else loop.time() + io_wait.timeout
-        while True:
-            is_client_read = not client.ended and len(client.inbox) < max_octets
-            events = io_wait.events
-            if is_client_read:
-                events = {**events, client.descriptor: READ}
-            wait_s = None if deadline is None else max(0.0, deadline - loop.time())
-            if is_parked and not is_client_read:
-                self._check_client_present()
-                wait_s = min(CLIENT_CHECK_INTERVAL_S, inf if wait_s is None else wait_s)
-            woken = await IoWait(events, io_wait.future, wait_s)
-            if woken == TIMED_OUT and (deadline is None or loop.time() < deadline):
-                continue
-            if woken != client.descriptor:
-                return woken
-            try:
-                client.fill()
-            except OSError:
-                raise ClientGoneError from None
-
-    def _check_client_present(self) -> None:
-        """Raise `ClientGoneError` if a client from which TrayProxy does not read has disconnected.
-
-        The inbox of such a client is full, or the client has closed its sending side, which it may
-        do without leaving. Its socket gives no other sign of a disconnection.
-        """
-        is_open = self._downstream.is_client_held()
-        if is_open is False or (is_open is None and self._downstream.client.ended):
-            raise ClientGoneError
+        """See `wait_for_event`."""
+        return await wait_for_event(self._downstream, io_wait, is_parked=is_parked)

@@ -42,7 +42,7 @@ from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_py import Work
-from trayproxy.engine.server.access_control import AccessControl
+from trayproxy.engine.server.listener_use import ListenerUse
 from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.pool import UpstreamConnection
@@ -56,11 +56,13 @@ class AcceptedConnection(NamedTuple):
     Attributes:
         peer: The address of the client, in the form of the socket module.
         local: The address of the listener; None if it listens on all addresses.
+        use: How the connections of the listener are served.
     """
 
     connection: socket.SocketType
     peer: tuple[Any, ...]
-    local: Endpoint | None = None
+    local: Endpoint | None
+    use: ListenerUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,6 @@ class ConnectionServices:
 
     context: EngineContext
     auth: AuthContext
-    access_control: AccessControl
     refused_connections: RefusedConnections
     finish: Callable[[int], None]
     count_unanswered: Callable[[Credentials], int]
@@ -96,7 +97,8 @@ class ClientConnection(Work[AcceptedConnection]):
         self.downstream = ClientDownstream(
             services.context,
             SocketStream(work.connection, has_no_delay=True),
-            services.access_control.is_held,
+            work.use.access_control.is_held,
+            work.use.routes,
         )
         self.tunnel: Tunnel | None = None
         self.sent: SentRequest | None = None
@@ -108,9 +110,10 @@ class ClientConnection(Work[AcceptedConnection]):
     def initialize(self) -> None:
         """Ask access control, and handle the octets received so far."""
         downstream, context = self.downstream, self.downstream.context
-        access_control = self._services.access_control
+        connection, peer, local, use = self.work
+        access_control = use.access_control
         context.counters.active += 1
-        if not access_control.admits(*self.work):
+        if not access_control.admits(connection, peer, local):
             self._services.refused_connections.answer_then_close(
                 downstream.client.socket, access_control.inquiry
             )
@@ -153,7 +156,7 @@ class ClientConnection(Work[AcceptedConnection]):
         try:
             if sent is None:
                 if descriptor == client.descriptor:
-                    result = on_client_ready(downstream.context, client, downstream.upstream)
+                    result = on_client_ready(downstream)
                 else:
                     downstream.check_upstream()
                     result = WAIT

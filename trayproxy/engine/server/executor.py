@@ -63,7 +63,7 @@ def is_client_gone(error: OSError) -> bool:
     return isinstance(error, ConnectionError) or error.errno in _CLIENT_LEFT
 
 
-OnAcceptError = Callable[[OSError, socket.socket, Endpoint | None], bool]
+OnAcceptError = Callable[[OSError, socket.socket, Endpoint | None, Any], bool]
 
 
 class LoopWork(Protocol):
@@ -102,14 +102,14 @@ class LoopExecutor(LocalFdExecutor):
         flags: argparse.Namespace,
         poller: Poller,
         on_sweep: Callable[[], None] = lambda: None,
-        on_accept_error: OnAcceptError = lambda error, listener, local: False,
+        on_accept_error: OnAcceptError = lambda error, listener, local, use: False,
     ) -> None:
         """Create an executor without listeners.
 
         Args:
             on_sweep: Called once a second while there are works.
-            on_accept_error: Called with the error, the listener and its address when accept fails.
-                Returns True if the client was answered; otherwise accepting pauses.
+            on_accept_error: Called with the error, the listener, its address and its `use` when
+                accept fails. Returns True if the client was answered; otherwise accepting pauses.
         """
         with without_upstream_connections():
             super().__init__(iid="trayproxy", work_queue=NonBlockingQueue(), flags=flags)
@@ -120,17 +120,20 @@ class LoopExecutor(LocalFdExecutor):
         self._poller = poller
         self._is_empty: asyncio.Event | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._listeners: dict[int, tuple[socket.socket, Endpoint | None]] = {}
+        self._listeners: dict[int, tuple[socket.socket, Endpoint | None, Any]] = {}
         self._pause_timer: asyncio.TimerHandle | None = None
 
     # --- accepting ---
 
-    def add_listener(self, listener: socket.socket) -> None:
-        """Start to accept connections from a listening, non-blocking socket."""
+    def add_listener(self, listener: socket.socket, use: Any = None) -> None:
+        """Start to accept connections from a listening, non-blocking socket.
+
+        `use` is the last argument of the works' `create` for these connections.
+        """
         host, port = listener.getsockname()[:2]
         # A listener on all addresses does not know the local address of a connection.
         local = None if ip_address(host).is_unspecified else (host, port)
-        self._listeners[listener.fileno()] = listener, local
+        self._listeners[listener.fileno()] = listener, local, use
         self._poller.register(listener.fileno(), READ, self._accept)
 
     def remove_listener(self, listener: socket.socket) -> None:
@@ -148,7 +151,7 @@ class LoopExecutor(LocalFdExecutor):
         self._listeners.clear()
 
     def _accept(self, descriptor: int, mask: int) -> None:
-        listener, local = self._listeners[descriptor]
+        listener, local, use = self._listeners[descriptor]
         for _ in range(MAX_ACCEPTS_PER_EVENT):
             try:
                 connection, address = listener.accept()
@@ -159,11 +162,11 @@ class LoopExecutor(LocalFdExecutor):
                     continue
                 # The system is out of descriptors or memory, or has another persistent error:
                 # do not retry immediately.
-                if not self._on_accept_error(error, listener, local):
+                if not self._on_accept_error(error, listener, local, use):
                     self._pause_accepting(error)
                 return
             try:
-                self.work(connection.fileno(), address, connection, local)
+                self.work(connection.fileno(), address, connection, local, use)
             except Exception:
                 logger.exception("an accepted connection could not be served")
                 connection.close()

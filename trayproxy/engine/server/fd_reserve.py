@@ -11,20 +11,17 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any
 
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.error_pages import BUSY, write_page
 from trayproxy.engine.net.resource_shortage import NO_DESCRIPTORS
 from trayproxy.engine.server.executor import is_client_gone
+from trayproxy.engine.server.listener_use import ListenerUse
 
 logger = logging.getLogger(__name__)
 
 _MOST_READ = 65_536
 _LOG_EVERY_S = 60.0
-
-Admits = Callable[[socket.SocketType, tuple[Any, ...], Endpoint | None], bool]
-"""Returns whether a connection is served: `AccessControl.admits`."""
 
 
 class DescriptorReserve:
@@ -32,7 +29,6 @@ class DescriptorReserve:
 
     def __init__(
         self,
-        admits: Admits,
         refuse: Callable[[socket.SocketType], None],
         address: Callable[[], str],
     ) -> None:
@@ -42,7 +38,6 @@ class DescriptorReserve:
             refuse: Answers an unserved connection; raises OSError if the client has disconnected.
             address: Returns the local address of TrayProxy, for the error page.
         """
-        self._admits = admits
         self._refuse = refuse
         self._address = address
         self._descriptor: int | None = None
@@ -50,7 +45,7 @@ class DescriptorReserve:
         self._open()
 
     def refuse_client(
-        self, error: OSError, listener: socket.socket, local: Endpoint | None
+        self, error: OSError, listener: socket.socket, local: Endpoint | None, use: ListenerUse
     ) -> bool:
         """Accept the next connection, answer it with 503 and close it. Return False if the client
         could not be answered, so that accepting must pause."""
@@ -71,7 +66,7 @@ class DescriptorReserve:
             # Access control reads without blocking.
             connection.setblocking(False)
             try:
-                if self._admits(connection, peer, local):
+                if use.access_control.admits(connection, peer, local):
                     self._send_busy_page(connection, error)
                 else:
                     with suppress(OSError):

@@ -6,10 +6,12 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.context import OwnAddress, format_address
 from trayproxy.engine.net.socket_stream import disable_pacing
 from trayproxy.engine.proxy_py import TcpSocketListener
 from trayproxy.engine.server.executor import LoopExecutor
+from trayproxy.engine.server.listener_use import ListenerUse
 
 logger = logging.getLogger(__name__)
 
@@ -71,18 +73,26 @@ class Listener(TcpSocketListener):
 
 
 class Listeners:
-    """The main listener of the engine, and its listener on the other loopback address.
+    """The main listener of the engine, its listener on the other loopback address, and further
+    listeners.
 
     The port of the engine's own address is updated when the port changes.
     """
 
     def __init__(
-        self, executor: LoopExecutor, flags: argparse.Namespace, own_address: OwnAddress
+        self,
+        executor: LoopExecutor,
+        flags: argparse.Namespace,
+        own_address: OwnAddress,
+        use: ListenerUse,
     ) -> None:
+        """Create an instance without listeners; `use` is for the own address."""
         self._executor = executor
         self._flags = flags
         self._own_address = own_address
+        self._use = use
         self._listeners: list[Listener] = []
+        self._others: dict[Endpoint, Listener] = {}
         self._has_other_loopback = False
 
     def listen(self, port: int | None = None) -> None:
@@ -91,7 +101,7 @@ class Listeners:
         own = self._own_address
         if port is not None:
             own.port = port
-        own.port = self._listen_on(own.host, own.port)
+        own.port = self._listen_on_own(own.host, own.port)
         if taken := self.listen_on_other_loopback():
             logger.warning("not listening on %s: another program has this address", taken)
 
@@ -109,9 +119,7 @@ class Listeners:
             self._listeners, self._has_other_loopback, self._own_address.port = before
             raise
         for listener in before[0]:
-            assert listener._socket is not None
-            self._executor.remove_listener(listener._socket)
-            listener.shutdown()
+            self._close(listener)
 
     def listen_on_other_loopback(self) -> str:
         """Listen on the other loopback address, too, if it is available (`OTHER_LOOPBACK`). Return
@@ -121,7 +129,7 @@ class Listeners:
         if beside is None or self._has_other_loopback or not self._listeners:
             return ""
         try:
-            self._listen_on(beside, own.port)
+            self._listen_on_own(beside, own.port)
         except OSError as error:
             taken = format_address(beside, own.port)
             from trayproxy.desktop.ports import is_taken  # Rare.
@@ -133,20 +141,44 @@ class Listeners:
             self._has_other_loopback = True
         return ""
 
-    def _listen_on(self, host: str, port: int) -> int:
-        """Listen on an IP address, and return the port."""
+    def _listen_on_own(self, host: str, port: int) -> int:
+        """Listen on an IP address for the use of the own address, and return the port."""
+        listener, (_, found) = self._listen_on(host, port, self._use)
+        self._listeners.append(listener)
+        return found
+
+    def add(self, host: str, port: int, use: ListenerUse) -> Endpoint:
+        """Listen on a further IP address and port, 0 for any free port. Return the address.
+
+        Raises:
+            OSError: The address is in use or does not belong to this computer.
+        """
+        listener, address = self._listen_on(host, port, use)
+        self._others[address] = listener
+        return address
+
+    def remove(self, address: Endpoint) -> None:
+        """Close a listener of `add`. Open client connections are not affected."""
+        self._close(self._others.pop(address))
+
+    def _listen_on(self, host: str, port: int, use: ListenerUse) -> tuple[Listener, Endpoint]:
         listener = Listener(ip_address(host), port, flags=self._flags)
         listener.setup()
         listening = listener._socket
         assert listening is not None
-        self._listeners.append(listener)
-        self._executor.add_listener(listening)
-        found: int = listening.getsockname()[1]
-        return found
+        self._executor.add_listener(listening, use)
+        host, port = listening.getsockname()[:2]
+        return listener, (host, port)
+
+    def _close(self, listener: Listener) -> None:
+        assert listener._socket is not None
+        self._executor.remove_listener(listener._socket)
+        listener.shutdown()
 
     def close(self) -> None:
         """Stop accepting connections, and close all listeners."""
         self._executor.stop_accepting()
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._others.values()):
             listener.shutdown()
         self._listeners.clear()
+        self._others.clear()

@@ -3,11 +3,14 @@
 The route is chosen when the request head is complete, and does not change afterwards.
 """
 
-from collections.abc import Callable
+from asyncio import Future
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from trayproxy.desk.protection_space import UpstreamId
-from trayproxy.http.target import Authority
+from trayproxy.desktop.socket_owner.base import Endpoint
+from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.http.target import Authority, Target
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 
@@ -91,5 +94,33 @@ class Route:
         return cls(profile, None, None)
 
 
-RouteFor = Callable[[Authority], "Route | None"]
-"""Returns the route to a target; None while there is no profile."""
+RouteChoice = Route | ErrorPage
+"""The route of a request, or the error page for a request that is not forwarded."""
+
+
+class RouteClient(Protocol):
+    """The client of a request, as far as its route depends on the client.
+
+    Attributes:
+        program: The name of the client program, for the route source to remember; None until the
+            route source has looked it up.
+    """
+
+    program: str | None
+
+    def ends(self) -> tuple[Endpoint, Endpoint] | None:
+        """Return the addresses of TrayProxy and of the client; None if the client is gone."""
+
+
+class RouteSource(Protocol):
+    """Chooses the route of each request on the connections of a listener."""
+
+    def known(self, target: Target, client: RouteClient) -> Route | None:
+        """Return the route of a request if it is known at once; None if `choose` must be called.
+
+        Called for every request, so it must be fast.
+        """
+
+    def choose(self, target: Target, client: RouteClient) -> RouteChoice | Future[RouteChoice]:
+        """Return the route of a request with an authority, or a future for it: a script or a
+        look-up may be needed. The future is cancelled when the client leaves."""
