@@ -78,7 +78,7 @@ class Qop(Enum):
     """The quality of protection: the parts of the message covered by the hash (section 3.3)."""
 
     NONE = ""
-    """RFC 2069: method and request-target, and no count."""
+    """As in RFC 2069: the hash covers the method and the request-target; uses are not counted."""
     AUTH = "auth"
     AUTH_INT = "auth-int"
 
@@ -390,7 +390,7 @@ def _next_nonce(fields: Fields) -> str | None:
 
 
 def _qop(offered: str | None) -> Qop | None:
-    """Return the option to use; None if none of the offered options is known.
+    """Return the quality of protection to use; None if none of the offered options is known.
 
     ``auth`` is preferred to ``auth-int``, which needs the whole content before the request is sent.
     """
@@ -401,7 +401,7 @@ def _qop(offered: str | None) -> Qop | None:
 
 
 def _hash(algorithm: str | None) -> Hash | None:
-    """Return the function of an algorithm; None if it is unknown or not available."""
+    """Return the hash function of an algorithm (section 3.2); None if this system has none."""
     name = _ALGORITHMS.get((algorithm or "md5").lower().removesuffix("-sess"))
     if name is None:
         return None

@@ -34,17 +34,17 @@ from trayproxy.http.challenges import Challenge
 from trayproxy.http.fields import Fields
 
 _SPNEGO = bytes.fromhex("06062b0601050502")
-"""1.3.6.1.5.5.2"""
+"""The object identifier of SPNEGO in DER: 1.3.6.1.5.5.2 (RFC 4178, section 3)."""
 
 _KERBEROS = bytes.fromhex("06092a864886f712010202")
-"""1.2.840.113554.1.2.2 (RFC 4121)"""
+"""The object identifier of Kerberos in DER: 1.2.840.113554.1.2.2 (RFC 4121)."""
 
 _LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..)"
 _COMPLETED = re.compile(rb"\xa1%b\x30%b" % (_LENGTH, _LENGTH), re.DOTALL)
 """The beginning of a NegTokenResp (RFC 4178, section 4.2.2); its first element may be the state."""
 
 _ACCEPTED = bytes.fromhex("a0030a0100")
-"""The state accept-completed."""
+"""The state ``accept-completed`` as the first element of a NegTokenResp, in DER."""
 
 _TICKET_REFUSED = (
     "This proxy did not accept the Kerberos ticket, although the company's sign-in server "

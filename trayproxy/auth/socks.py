@@ -27,7 +27,7 @@ def socks_challenge() -> Challenge:
 
 @dataclass(frozen=True, slots=True)
 class SocksPassword:
-    """The scheme for SOCKS5 servers with this method."""
+    """The scheme of the method user name and password of SOCKS5."""
 
     name: str = NAME
     title: str = "SOCKS5"

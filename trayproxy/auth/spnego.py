@@ -189,7 +189,11 @@ def _local_message(
     end_point: bytes,
     token: bytes | None,
 ) -> bytes:
-    """Return the type-1 message at first, then the response computed by `trayproxy.auth.ntlmv2`."""
+    """Return the next message of an exchange whose responses pyspnego does not compute.
+
+    The first message is type 1; the answer to a type-2 message (`token`) is the response of
+    `trayproxy.auth.ntlmv2`.
+    """
     if token is None:
         return negotiate
     try:

@@ -56,7 +56,7 @@ class IconFacts:
 
 
 def icon_state(facts: IconFacts) -> IconState:
-    """Return the worst applicable icon state."""
+    """Return the state of the icon: of the states whose conditions are met, the worst."""
     status = facts.status
     is_within_timeout = facts.waited_s <= STARTING_TIMEOUT_S
     if status is None or status.listener is ListenerState.STARTING:

@@ -26,7 +26,8 @@ _DECISION_TEXTS = {
     ProxyDecision.PASSED: "passed",
 }
 _POLL_INTERVAL_S = 1.0
-"""On Windows, a wait without a timeout cannot be interrupted by Ctrl+C."""
+"""The longest wait for an event, in seconds: on Windows, Ctrl+C does not interrupt a wait without a
+timeout."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,9 +165,9 @@ class KeyringIo:
         self._handle(KeyringSurveyed(keyring))
 
     def _when_written(self, *writes: ThreadFuture[Problem | None]) -> Future[Problem | None]:
-        """Return a future of the keyring's writes; keep the first failure as a notice.
+        """Return a future for the end of writes to the keyring, whose result is the first failure.
 
-        A late keyring is a problem until it answers.
+        The failure is kept in `notices`, too. A late keyring is a problem until it answers.
         """
         written: Future[Problem | None] = self._loop.create_future()
         results: list[Problem | None] = []

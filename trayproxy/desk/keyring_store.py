@@ -160,11 +160,14 @@ class KeyringStore:
         return keyring
 
     def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
-        """See `CredentialStore`; the store's thread calls the callback."""
+        """Register a callback for changes of the keyring's state; the store's thread calls it."""
         self._watchers.append(on_change)
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """See `CredentialStore`. The macOS Keychain cannot find the login of any user."""
+        """Read a profile's login for its upstream; see `CredentialStore`.
+
+        The macOS Keychain cannot find a login without a user name.
+        """
 
         def job(opened: OpenKeyring) -> LookupResult:
             login = _find(opened, service_name(profile), user)
@@ -187,7 +190,7 @@ class KeyringStore:
         return self._submit(job, lambda error: self._explain(error, not_saved))
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """See `CredentialStore`. A missing login is not a problem.
+        """Remove a profile's logins for its upstream; a missing login is not a problem.
 
         The profile's user name is used where the back-end cannot find the entry of any user.
         """

@@ -202,7 +202,8 @@ NOT_ALLOWED = ErrorPage(
     "http_request_denied",
     "TP-109",
 )
-"""For every request of another user's program. apt and many other programs show only the title."""
+"""The page for a request of another user's program. The title contains the remedy, because apt and
+many other programs show only the title."""
 
 BUSY = ErrorPage(
     503,

@@ -132,7 +132,7 @@ def _add(array: AoT, profile: Profile) -> None:
 
 
 def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
-    """Return each key with its value and its default."""
+    """Return the keys of a profile's table, each with its value and its default."""
     return {
         "name": (profile.name, None),
         "upstream": (str(profile.upstream), None),

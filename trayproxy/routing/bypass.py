@@ -48,7 +48,7 @@ _MAX_QUOTED = 60
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host in the form compared with rules.
+    """The host of a request, in the form in which it is compared with rules.
 
     Attributes:
         name: The name in ASCII form, lower case, without a trailing dot; empty for an address.
@@ -72,14 +72,14 @@ class Host:
 
 
 class HostMatcher(Protocol):
-    """A set of hosts matched by a rule."""
+    """The part of a rule that matches hosts, without the port."""
 
     def __contains__(self, host: Host, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNames:
-    """All names without a dot."""
+    """A rule for all names without a dot, ``<local>``."""
 
     def __contains__(self, host: Host) -> bool:
         return bool(host.name) and "." not in host.name
@@ -87,7 +87,7 @@ class LocalNames:
 
 @dataclass(frozen=True, slots=True)
 class ExactName:
-    """A single name."""
+    """A rule for a single name."""
 
     name: str
 
@@ -97,7 +97,7 @@ class ExactName:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """Names and addresses matching a pattern.
+    """A rule for the names and addresses that match a pattern.
 
     Attributes:
         parts: The texts between the ``*``; always two or more.
@@ -130,7 +130,7 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class AddressRange:
-    """The addresses of a network; a single address is a network of one address."""
+    """A rule for the addresses of a network; a single address is a network of one address."""
 
     network: Network
 

@@ -101,7 +101,7 @@ class Prompts:
         self._open_next()
 
     def deadlines(self) -> Iterator[float]:
-        """Yield the deadlines of prompts."""
+        """Yield the times at which a prompt may open, or no longer keeps others from opening."""
         limits = self._state.limits
         if self._is_in_grace:
             yield self._front_ends_left_at + limits.front_end_grace

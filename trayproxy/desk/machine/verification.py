@@ -53,8 +53,10 @@ class OwnRequests:
         self._count = 0
 
     def send(self, space: SpaceState, target: str | None = None) -> None:
-        """Send an own request, to the best suited target if None, if own requests can be sent and
-        none is outstanding."""
+        """Send an own request, unless own requests cannot be sent or one is outstanding.
+
+        A target of None stands for the target that `_own_target` chooses.
+        """
         state = self._state
         if space.trial.own_request or not state.can_send_own:
             return

@@ -35,9 +35,10 @@ _NAME = b"TrayProxy"
 _UTF8 = 0x08000100
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-"""``SCDynamicStoreCallBack``: store, changed keys, info."""
+"""The type of the function called after changes (``SCDynamicStoreCallBack``); its arguments are the
+store, the changed keys and the info."""
 PERFORM = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-"""The function of a run-loop source that runs after its signal; its argument is the info."""
+"""The type of the function that a run-loop source calls after its signal, with the info."""
 
 
 class SourceContext(ctypes.Structure):

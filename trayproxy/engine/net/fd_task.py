@@ -46,7 +46,8 @@ class IoWait:
 
 
 Pause = Callable[[IoWait], Coroutine[IoWait, int, int]]
-"""Waits, and meanwhile looks after whatever else the caller is responsible for."""
+"""Waits for an `IoWait` and returns its result. Meanwhile it may also watch the client, or raise an
+exception to end the wait."""
 
 NO_EVENTS: dict[int, int] = {}
 

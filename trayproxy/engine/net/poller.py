@@ -141,7 +141,7 @@ if hasattr(select, "epoll"):
             self.discard(descriptor)
 
         def discard(self, descriptor: int) -> None:
-            """See `Poller`. The kernel removes the registration of a closed descriptor itself."""
+            """Forget a descriptor about to be closed: the kernel then removes its registration."""
             self._registered.pop(descriptor, None)
             # An event of this turn must not be reported to the next socket with this number.
             self._ready.pop(descriptor, None)

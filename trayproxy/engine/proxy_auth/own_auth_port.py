@@ -137,7 +137,7 @@ class OwnAuthPort:
         """Do nothing: the connection is closed after the response."""
 
     def report_closed(self, *, was_unused: bool) -> RequestRefusedError:
-        """See `AuthPort`. An own request reports no failure."""
+        """Return the error for a connection closed without a response; report no failure."""
         return self._no_response()
 
     async def send(self, message: Message) -> Response:

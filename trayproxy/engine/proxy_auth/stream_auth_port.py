@@ -231,7 +231,7 @@ class StreamAuthPort:
     def challenges_in(
         self, response: Response, method: bytes, carried: Credentials | None
     ) -> tuple[Challenge, ...] | None:
-        """See `AuthPort`. A refusal records the site as requiring a login."""
+        """Return the challenges of a refusal, and record the site as one that requires a login."""
         lease, site = self._lease, self._cached.request.target.authority
         upstream_id = lease.route.upstream_id
         if response.status == 407 and lease.route.is_direct:
@@ -276,7 +276,10 @@ class StreamAuthPort:
         await self._downstream.deliver(CONTINUE)
 
     async def read_content(self) -> None:
-        """See `AuthPort`. A client also times out if it sends only single octets now and then."""
+        """Read the content of the request; see `AuthPort`.
+
+        A client also times out if it sends only single octets now and then.
+        """
         writer, downstream = self._writer, self._downstream
         limits, due_at = self._context.limits, 0
         while not writer.body_done and writer.may_have_whole_content:

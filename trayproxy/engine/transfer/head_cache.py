@@ -23,7 +23,7 @@ V = TypeVar("V")
 
 MAX_ENTRIES = 1024
 NO_KEY = PoolKey("")
-"""A key of no connection."""
+"""A pool key that no connection has."""
 MAX_HEAD_OCTETS = 4096
 """The longest cached head, in octets: longer heads are rare and less often repeated."""
 
