@@ -23,6 +23,7 @@ The packages; import-linter checks the direction of their imports (pyproject.tom
     auth       the authentication schemes (RFC 7617 and others) without I/O, and their selection
     desk       the sign-in desk: logins and prompts; keyring_store.py is the keyring
     routing    the bypass rules: hosts that are reached directly
+    pac        PAC scripts: loading, and the proxies that they name for a URL
     engine     the forwarding proxy, on proxy.py's Work contract
     profiles   the profile value and its TOML store
     desktop    everything that differs between operating systems

@@ -82,6 +82,11 @@ class Paths:
         return self.state / "ca-certificates.pem"
 
     @property
+    def pac_folder(self) -> Path:
+        """The folder of the last good copies of PAC scripts (`trayproxy.pac.stored_copy`)."""
+        return self.cache / "pac"
+
+    @property
     def recipes_folder(self) -> Path:
         """The folder of the journals of the recipes (`trayproxy.recipes.journal`)."""
         return self.state / "recipes"
