@@ -120,6 +120,8 @@ def test_the_menu_while_connected(ui: MenuDriver) -> None:
             False,
             False,
         ),
+        # A click makes the window show the reason.
+        (SystemProxyState.UNAVAILABLE, ["System proxy: not available…"], False, True),
     ],
 )
 def test_the_system_proxy_in_the_menu(
@@ -142,12 +144,6 @@ def test_the_program_that_has_changed_the_system_proxy_is_named(ui: MenuDriver) 
     assert len(row) <= MENU_WIDTH
 
 
-def test_a_system_without_a_system_proxy_has_no_row(ui: MenuDriver) -> None:
-    ui.show(system_proxy=SystemProxyStatus(SystemProxyState.UNAVAILABLE))
-    assert not ui.row("system_proxy").isVisible()
-    assert ui.rows()[-4:] == ["---", "Copy settings for", "---", "Quit TrayProxy"]
-
-
 def test_without_a_listener_the_system_proxy_can_only_be_turned_off(ui: MenuDriver) -> None:
     ui.show(listener=ListenerState.FAILED)
     assert not ui.row("system_proxy").isEnabled()
@@ -161,6 +157,7 @@ def test_without_a_listener_the_system_proxy_can_only_be_turned_off(ui: MenuDriv
         ("system_proxy", SystemProxyState.OFF, True),
         ("system_proxy", SystemProxyState.ON, False),
         ("system_proxy", SystemProxyState.CHANGED, True),
+        ("system_proxy", SystemProxyState.UNAVAILABLE, True),
         ("system_proxy_take_back", SystemProxyState.CHANGED, True),
         ("system_proxy_leave", SystemProxyState.CHANGED, False),
     ],

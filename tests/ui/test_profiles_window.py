@@ -33,6 +33,8 @@ from trayproxy.control.messages import (
     ListenerState,
     Step,
     StepState,
+    SystemProxyState,
+    SystemProxyStatus,
 )
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus
@@ -201,6 +203,25 @@ def test_a_program_on_the_other_address_of_localhost_is_named(ui: WindowDriver) 
     assert "TP-110" not in ui.label("notices")
     ui.show()
     assert not shown.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("system_proxy", "note"),
+    [
+        (SystemProxyStatus(SystemProxyState.ON, hints=("After log-in.",)), "After log-in."),
+        (SystemProxyStatus(hints=("After log-in.",)), ""),
+        (
+            SystemProxyStatus(waiting=("Wi-Fi\n", "LAN")),
+            "System proxy not put back yet: Wi-Fi, LAN. TrayProxy tries again when it starts and "
+            "when the network changes.",
+        ),
+    ],
+)
+def test_notes_about_the_system_proxy_are_shown(
+    ui: WindowDriver, system_proxy: SystemProxyStatus, note: str
+) -> None:
+    ui.show(system_proxy=system_proxy)
+    assert ui.label("notices") == note
 
 
 PAGE = Problem("TP-310", "This network wants you to sign in on its own page", "Open it.")

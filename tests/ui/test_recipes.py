@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QListWidget, QPlainTextEdit, QPushButton
@@ -12,7 +13,7 @@ from tests.support.processes import Home
 from tests.ui.named_widgets import child, label
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.copy_settings import RecipeActions
-from trayproxy.ui.recipe_commands import RecipeCommands, RecipeReply
+from trayproxy.ui.recipe_commands import RecipeCommands, RecipeReply, RecipeView
 from trayproxy.ui.recipes_window import RecipesWindow
 
 LONG = 20_000
@@ -86,6 +87,25 @@ def test_a_file_that_is_left_alone_is_named(
     qtbot.waitUntil(lambda: "TP-610" in label(window, "recipe_message"), timeout=LONG)
     assert str(gitconfig) in label(window, "recipe_message").replace("\u200b", "")
     assert gitconfig.read_text("utf-8") == "[http"
+
+
+def test_settings_with_old_values_are_selected_and_applied_again(qtbot: QtBot) -> None:
+    recipes = [
+        RecipeView("curl", "curl", ("~/.curlrc",)),
+        RecipeView("git", "Git", ("~/.gitconfig",), "outdated", notes=("A note.",)),
+    ]
+    output = msgspec.json.encode({"recipes": recipes}).decode()
+    window = RecipesWindow(RecipeCommands(make_command=lambda *arguments: ["echo", output]))
+    qtbot.addWidget(window)
+    window.present()
+    qtbot.waitUntil(lambda: entry(window) == "Git — on, with old values")
+    apply = button(window, "apply")
+    assert (apply.text(), apply.isEnabled()) == ("Apply again", True)
+    notes = label(window, "recipe_notes")
+    assert notes.startswith("The program uses old values, such as an earlier port.")
+    assert notes.endswith("\nA note.")
+    child(window, QListWidget, "recipe_list").setCurrentRow(0)
+    assert apply.text() == "Apply"
 
 
 @pytest.fixture

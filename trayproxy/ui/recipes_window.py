@@ -53,7 +53,7 @@ class RecipesWindow(QWidget):
         self._notes = plain_label("recipe_notes")
         self._message = plain_label("recipe_message")
         self._copy = push_button("copy_recipe", translate("Recipes", "Copy"), self._on_copy)
-        self._apply = push_button("apply_recipe", translate("Recipes", "Apply"), self._on_apply)
+        self._apply = push_button("apply_recipe", "", self._on_apply)
         self._undo = push_button("undo_recipe", translate("Recipes", "Undo"), self._on_undo)
         self._copy.setAccessibleDescription(translate("Recipes", "Copies the settings"))
         self._apply.setAccessibleDescription(
@@ -127,7 +127,9 @@ class RecipesWindow(QWidget):
             item.setData(_TOOL_ROLE, recipe.tool)
             self._list.addItem(item)
         names = list(self._recipes)
-        self._list.setCurrentRow(names.index(self._wanted) if self._wanted in names else 0)
+        outdated = (recipe.tool for recipe in self._recipes.values() if recipe.state == "outdated")
+        wanted = self._wanted or next(outdated, "")
+        self._list.setCurrentRow(names.index(wanted) if wanted in names else 0)
         self._list.blockSignals(False)
         self._show_selected()
 
@@ -140,7 +142,7 @@ class RecipesWindow(QWidget):
     def _show_selected(self) -> None:
         recipe = self._recipes.get(self._selected)
         self._text.setPlainText(_text(recipe) if recipe is not None else "")
-        notes = (recipe.reason, *recipe.notes) if recipe is not None else ()
+        notes = (_state_note(recipe), *recipe.notes) if recipe is not None else ()
         show_or_hide(self._notes, "\n".join(clean(note) for note in notes if note))
 
     def _update_buttons(self) -> None:
@@ -151,6 +153,9 @@ class RecipesWindow(QWidget):
             is_usable and recipe is not None and bool(recipe.paths) and recipe.state != "applied"
         )
         self._undo.setEnabled(is_usable and recipe is not None and recipe.state in _UNDOABLE)
+        is_outdated = recipe is not None and recipe.state == "outdated"
+        apply, again = translate("Recipes", "Apply"), translate("Recipes", "Apply again")
+        self._apply.setText(again if is_outdated else apply)
 
     # --- Buttons ---------------------------------------------------------------------------------
 
@@ -179,6 +184,16 @@ def _list_text(recipe: RecipeView) -> str:
         "unknown": translate("Recipes", "unknown"),
     }.get(recipe.state, "")
     return f"{clean(recipe.title)} — {state}" if state else clean(recipe.title)
+
+
+def _state_note(recipe: RecipeView) -> str:
+    if recipe.state == "outdated":
+        return translate(
+            "Recipes",
+            "The program uses old values, such as an earlier port. “Apply again” changes them to "
+            "the present ones.",
+        )
+    return recipe.reason
 
 
 def _text(recipe: RecipeView) -> str:

@@ -119,9 +119,10 @@ class NoticeRows(QWidget):
         hide_if_empty(self)
 
     def show_status(self, status: Status) -> None:
-        """Show the problem and the notices of a status."""
+        """Show the problem, the notices and the notes about the system proxy of a status."""
         problems = (status.problem, *status.notices)
         lines = [texts.problem_text(problem) for problem in problems if problem is not None]
+        lines += texts.system_proxy_notes(status.system_proxy)
         show_or_hide(self._notices, "\n".join(lines))
         self._page_url = texts.sign_in_page(status)
         self._open_page.setVisible(bool(self._page_url))

@@ -55,11 +55,13 @@ class SystemProxyRows(QObject):
         self._separator = rows.menu.addSeparator()
 
     def show_status(self, status: Status | None) -> None:
-        """Show the state; without a service or a profile, there is nothing to choose."""
+        """Show the state; without a service or a profile, there is nothing to choose.
+
+        Where the system has no system proxy, a click makes the window show the reason.
+        """
         system_proxy = status.system_proxy if status is not None else SystemProxyStatus()
         self._state = system_proxy.state
-        is_known = status is not None and (bool(status.profiles) or status.direct)
-        is_visible = is_known and self._state is not SystemProxyState.UNAVAILABLE
+        is_visible = status is not None and (bool(status.profiles) or status.direct)
         is_on = self._state is SystemProxyState.ON
         is_up = status is not None and status.listener is ListenerState.UP
         is_changed = is_visible and self._state is SystemProxyState.CHANGED
@@ -93,6 +95,8 @@ class SystemProxyRows(QObject):
 def _check_text(state: SystemProxyState) -> str:
     if state is SystemProxyState.MANAGED:
         return translate("Tray", "System proxy: managed by your organisation")
+    if state is SystemProxyState.UNAVAILABLE:
+        return translate("Tray", "System proxy: not available…")
     return translate("Tray", "Use as system proxy")
 
 

@@ -7,7 +7,12 @@ truncated before they are inserted.
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
 from trayproxy.control.icon_state import IconState, has_no_active_profile
-from trayproxy.control.messages import ListenerState, Status
+from trayproxy.control.messages import (
+    ListenerState,
+    Status,
+    SystemProxyState,
+    SystemProxyStatus,
+)
 from trayproxy.control.texts import (
     LOCK_OUT_RISK_REJECTIONS,
     METHOD_NAMES,
@@ -431,6 +436,23 @@ def method_name(method: Method) -> str:
 def problem_text(problem: Problem) -> str:
     """Return title, body and id of a problem as a paragraph."""
     return f"{clean(problem.title)}. {clean(problem.body)} ({problem.id})"
+
+
+def system_proxy_notes(status: SystemProxyStatus) -> list[str]:
+    """Return what the user must know about the stores of the system proxy, a paragraph each.
+
+    These are hints about the stores that TrayProxy has set, such as programs that use it only after
+    the next log-in, and the stores whose earlier settings could not be put back yet.
+    """
+    notes = list(map(clean, status.hints)) if status.state is SystemProxyState.ON else []
+    if status.waiting:
+        template = translate(
+            "Window",
+            "System proxy not put back yet: {names}. TrayProxy tries again when it starts and when "
+            "the network changes.",
+        )
+        notes.append(template.format(names=", ".join(isolate(clean(n)) for n in status.waiting)))
+    return notes
 
 
 def restarted_text() -> str:
