@@ -7,6 +7,7 @@ implementation::
 
     autostart              starts TrayProxy when the user logs in
     network_change         reports that the computer has moved to another network
+    network_identity       reads to which network the computer is connected
     private_folder         denies other users access to a folder
     process_lookup         finds the program at the other end of a connection, to name it
     screen_lock            reports whether the screen is locked
@@ -29,6 +30,7 @@ Each other service is a module::
     process                starts the service in the background
     program                finds a program of the user, and runs it in place of this process
     qt_libraries           lists the system libraries needed by PySide6
+    rtnetlink              reads links, addresses and routes from the kernel of Linux
     shell                  guesses the shell of the user
     suspend_clock          measures how long the computer was suspended
     system_name            names the operating system, for data that differs between systems

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.desktop.timer_loops import FakeTimerLoop
+from trayproxy.desktop import rtnetlink
 from trayproxy.desktop.network_change import linux, macos, windows
 from trayproxy.desktop.network_change.base import (
     SETTLE_S,
@@ -104,13 +105,13 @@ def message(kind: int, body: bytes) -> bytes:
     ],
 )
 def test_only_relevant_notifications_lead_to_a_comparison(octets: bytes, is_relevant: bool) -> None:
-    ((kind, body),) = linux.parse_messages(octets)
+    ((kind, body),) = rtnetlink.parse_messages(octets)
     assert linux.is_relevant(kind, body) is is_relevant
 
 
 def test_parsing_stops_at_a_malformed_message() -> None:
     good = message(20, bytes(8))
-    assert len(list(linux.parse_messages(good + bytes(16)))) == 1
+    assert len(list(rtnetlink.parse_messages(good + bytes(16)))) == 1
 
 
 # --- macOS ---------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Read to which network this computer is connected, on each operating system."""
