@@ -386,7 +386,8 @@ def test_keep_alive_is_enabled_on_both_sides(ends: TunnelEnds) -> None:
     assert (before, ends.tunnel.has_keepalive) == (False, True)
     for stream in ends.streams:
         assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
 
 
 def test_a_prefix_is_delivered_first_and_not_counted(stack: ExitStack) -> None:

@@ -12,8 +12,10 @@ The first connection gets the first script, the second connection the second; th
 all further connections.
 """
 
+import ctypes
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Condition, Event
@@ -23,6 +25,11 @@ from tests.support.server import LoopbackServer, reset_on_close
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 """A small response to a GET; the connection stays open."""
+
+SO_ATTACH_FILTER = 26
+"""asm-generic/socket.h"""
+BPF_RET = 0x06
+"""linux/bpf_common.h: the number of octets of a segment to keep."""
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """The response that opens a tunnel."""
@@ -115,6 +122,15 @@ class ScriptedConnection:
         """Reset the connection; octets in flight may be lost."""
         reset_on_close(self._connection)
         self._connection.close()
+
+    def vanish(self) -> None:
+        """Receive and acknowledge nothing more, as after a gateway has forgotten the connection.
+
+        Only on Linux: a filter of the kernel drops all segments (SO_ATTACH_FILTER, socket(7)).
+        """
+        drop_all = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET, 0, 0, 0))
+        program = struct.pack("HxxxxxxP", 1, ctypes.addressof(drop_all))
+        self._connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def hang(self) -> None:
         """Neither read, write nor close until the end of the test."""

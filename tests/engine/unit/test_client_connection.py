@@ -156,7 +156,7 @@ def test_a_tunnel_has_a_deadline_from_its_half_close_on(
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
-def test_keep_alive_is_enabled_once_while_a_response_is_awaited(
+def test_keep_alive_is_enabled_once_on_both_sides_of_a_request(
     scenario: ConnectionScenario, monkeypatch: pytest.MonkeyPatch, is_sent: bool
 ) -> None:
     enabled: list[SocketStream] = []
@@ -169,7 +169,35 @@ def test_keep_alive_is_enabled_once_while_a_response_is_awaited(
     upstream = scenario.add_upstream(is_sent=is_sent)
     for _ in range(2):
         scenario.connection.is_inactive()
-    assert enabled == ([upstream.stream] if is_sent else [])
+    assert enabled == [scenario.connection.downstream.client, upstream.stream]
+
+
+@pytest.mark.parametrize(
+    ("is_sent", "may_be_replaced", "responses", "is_stalled", "is_ended"),
+    [
+        (True, False, 1, True, True),
+        (True, False, 0, True, False),
+        (True, False, 1, False, False),
+        (False, True, 1, True, False),
+    ],
+    ids=["dead", "new", "alive", "between requests"],
+)
+def test_only_a_dead_reused_connection_is_ended_for_the_retry(
+    scenario: ConnectionScenario,
+    monkeypatch: pytest.MonkeyPatch,
+    is_sent: bool,
+    may_be_replaced: bool,
+    responses: int,
+    is_stalled: bool,
+    is_ended: bool,
+) -> None:
+    ended: list[SocketStream] = []
+    monkeypatch.setattr(SocketStream, "is_stalled", is_stalled)
+    monkeypatch.setattr(SocketStream, "disconnect", lambda self: ended.append(self))
+    upstream = scenario.add_upstream(is_sent=is_sent)
+    upstream.response_count, upstream.may_be_replaced = responses, may_be_replaced
+    scenario.connection.is_inactive()
+    assert ended == [upstream.stream] * is_ended
 
 
 @pytest.mark.parametrize(

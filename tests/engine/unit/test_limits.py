@@ -55,10 +55,13 @@ CONSTANTS = {
     "net.resolver.MAX_CACHED_NAMES": 256,
     "net.socket_stream.CHUNK": 64 << 10,
     "net.socket_stream.KEEPALIVE_OPTIONS": {
-        "TCP_KEEPIDLE": 60,
-        "TCP_KEEPINTVL": 15,
-        "TCP_KEEPCNT": 4,
+        "TCP_KEEPIDLE": 10,
+        "TCP_KEEPALIVE": 10,
+        "TCP_KEEPINTVL": 10,
+        "TCP_KEEPCNT": 11,
     },
+    "net.socket_stream.STALLED_MS": 3000,
+    "net.socket_stream.STALLED_RETRANSMITS": 3,
     "net.tls.MAX_CA_FILE": 4 << 20,
     "net.tls.MAX_RECORD": 16 << 10,  # RFC 8446, section 5.1.
     "proxy_auth.auth_exchange.MAX_LOST_CONNECTIONS": 1,

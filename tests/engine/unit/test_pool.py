@@ -84,6 +84,12 @@ def test_take_returns_the_most_recently_used_connection(pool: Pool, stack: ExitS
     assert pool.take(KEY) is None
 
 
+def test_an_idle_connection_has_keep_alive(pool: Pool, stack: ExitStack) -> None:
+    pair = ConnectionPair(stack)
+    pool.put(pair.connection)
+    assert pair.connection.stream.has_keepalive
+
+
 @pytest.mark.parametrize(
     "other",
     [PoolKey("http://other.test:3128"), PoolKey(KEY.url, "office"), PoolKey(KEY.url, "", 2)],

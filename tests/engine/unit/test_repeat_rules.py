@@ -10,14 +10,16 @@ from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Scheme
 from trayproxy.desk.credentials import AcceptanceRecord, Credentials
 from trayproxy.desk.protection_space import LoginId, ProtectionSpace, UpstreamId
-from trayproxy.engine.proxy_auth.auth_port import Progress
+from trayproxy.engine.proxy_auth.auth_port import Message, Progress
 from trayproxy.engine.proxy_auth.repeat_rules import (
     LostRequest,
     Repeat,
+    may_be_replaced,
     may_repeat_without_login,
     repeat_of,
 )
 from trayproxy.http.challenges import Challenge
+from trayproxy.http.request import parse_request
 
 NOTHING_SENT = Progress()
 SENT = Progress(was_sent=True, is_sent=True)
@@ -121,3 +123,24 @@ def test_a_request_is_repeated_without_its_login_if_it_is_idempotent_and_held(
     method: bytes, progress: Progress, expected: bool
 ) -> None:
     assert may_repeat_without_login(method, progress) is expected
+
+
+RECENT = replace(BASIC, acceptance=AcceptanceRecord(is_recent=True))
+
+
+@pytest.mark.parametrize(
+    ("head", "carried", "expected"),
+    [
+        (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", None, True),
+        (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", RECENT, True),
+        (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BASIC, False),
+        (b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", NTLM, False),
+        (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", None, True),
+        (b"PUT http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n", None, False),
+        (b"POST http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", None, False),
+    ],
+)
+def test_a_connection_is_given_up_only_if_the_request_is_repeated_without_a_log_on(
+    head: bytes, carried: Credentials | None, expected: bool
+) -> None:
+    assert may_be_replaced(Message(parse_request(head), carried, carried)) is expected

@@ -56,17 +56,22 @@ class OptionSocket(socket.socket):
 
     def __init__(self, error: int | OSError, info: bytes) -> None:
         super().__init__()
-        self._error, self._info = error, info
+        self.error, self._info = error, info
 
     def getsockopt(self, level: int, option: int, length: int = 0) -> Any:
-        if isinstance(self._error, OSError):
-            raise self._error
-        return self._error if option == socket.SO_ERROR else self._info
+        if isinstance(self.error, OSError):
+            raise self.error
+        return self.error if option == socket.SO_ERROR else self._info
 
 
-def tcp_info(unacknowledged: int) -> bytes:
+ESTABLISHED, FIN_WAIT, CLOSE_WAIT = 1, 4, 8  # net/tcp_states.h
+
+
+def tcp_info(
+    unacknowledged: int, state: int = CLOSE_WAIT, retransmits: int = 0, last_ack_ms: int = 0
+) -> bytes:
     """Return the begin of Linux's ``struct tcp_info`` with this number of segments."""
-    return struct.pack("24xI", unacknowledged)
+    return struct.pack("BxB21xI28xI", state, retransmits, unacknowledged, last_ack_ms)
 
 
 @pytest.mark.unix
@@ -78,6 +83,7 @@ def tcp_info(unacknowledged: int) -> bytes:
         (0, tcp_info(1), True),
         (0, tcp_info(0), False),
         (0, tcp_info(1)[:-1], False),
+        (0, tcp_info(1, FIN_WAIT), False),
         (OSError(9, "Bad file descriptor"), b"", False),
     ],
 )
@@ -94,6 +100,28 @@ def test_octets_are_unread_after_a_reset_or_an_end_without_an_acknowledgement(
     with closing(OptionSocket(error, info)) as connection:
         is_known = has_info or error == 104
         assert SocketStream(connection).last_data_was_unread is (expected and is_known)
+
+
+@pytest.mark.unix
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        (tcp_info(1, ESTABLISHED, 3, 3000), True),
+        (tcp_info(0, ESTABLISHED, 3, 3000), False),
+        (tcp_info(1, ESTABLISHED, 2, 3000), False),
+        (tcp_info(1, ESTABLISHED, 3, 2999), False),
+        (b"", False),
+    ],
+    ids=["stalled", "nothing sent", "just sent", "just acknowledged", "unknown"],
+)
+def test_a_connection_is_stalled_without_an_acknowledgement_for_seconds(
+    info: bytes, expected: bool
+) -> None:
+    with closing(OptionSocket(0, info)) as connection:
+        assert SocketStream(connection).is_stalled is expected
+    with closing(OptionSocket(0, info)) as connection:
+        connection.error = OSError(9, "Bad file descriptor")
+        assert not SocketStream(connection).is_stalled
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,29 @@ from ipaddress import ip_address
 CHUNK = 65_536
 """The largest read, in octets, which is also the largest amount buffered in one direction."""
 
-KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""TCP keep-alive options: seconds before the first probe, seconds between probes, and the number of
-unanswered probes after which the connection is dropped."""
+KEEPALIVE_OPTIONS = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPALIVE": 10,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 11,
+}
+"""TCP keep-alive options: seconds before the first probe (macOS calls it TCP_KEEPALIVE), seconds
+between probes, and the number of unanswered probes after which the connection is dropped.
+
+Some gateways forget connections that are quiet for 15 seconds. A connection survives a loss of the
+network of two minutes."""
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_UNACKED = struct.Struct("24xI")
-"""The member ``tcpi_unacked`` of Linux's ``struct tcp_info``: unacknowledged segments."""
+STALLED_MS = 3000
+"""Milliseconds without an acknowledgement after which a connection counts as stalled."""
+STALLED_RETRANSMITS = 3
+"""The number of retransmissions of a segment from which a connection counts as stalled."""
+_TCP_INFO = struct.Struct("BxB21xI28xI")
+"""The members ``tcpi_state``, ``tcpi_retransmits``, ``tcpi_unacked`` (segments) and
+``tcpi_last_ack_recv`` (milliseconds ago) of Linux's ``struct tcp_info``."""
+_ENDED_BY_PEER = frozenset({7, 8, 9, 11})
+"""The states of Linux (net/tcp_states.h) after the end of the peer's stream: TCP_CLOSE,
+TCP_CLOSE_WAIT, TCP_LAST_ACK and TCP_CLOSING."""
 
 
 def disable_pacing(connection: socket.SocketType) -> None:
@@ -124,13 +140,34 @@ class SocketStream:
         try:
             if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return True
-            option = getattr(socket, "TCP_INFO", None)
-            if option is None:
-                return False
-            info = self.socket.getsockopt(socket.IPPROTO_TCP, option, _UNACKED.size)
+            state, _, unacked, _ = self._tcp_info()
         except OSError:
             return False
-        return len(info) == _UNACKED.size and _UNACKED.unpack(info)[0] > 0
+        # A connection shut down by TrayProxy itself has not ended here: the peer may have read the
+        # octets, and only its acknowledgement was lost.
+        return unacked > 0 and state in _ENDED_BY_PEER
+
+    @property
+    def is_stalled(self) -> bool:
+        """True if the peer has acknowledged nothing for `STALLED_MS`, although octets were sent
+        again and again: a gateway or the peer has forgotten the connection, or the network is down.
+
+        False if the system does not expose this state.
+        """
+        try:
+            _, retransmits, unacked, last_ack_ms = self._tcp_info()
+        except OSError:
+            return False
+        return unacked > 0 and retransmits >= STALLED_RETRANSMITS and last_ack_ms >= STALLED_MS
+
+    def _tcp_info(self) -> tuple[int, int, int, int]:
+        """Return the members of `_TCP_INFO`; zeros if the system does not expose them. Raise
+        `OSError` if the connection is broken."""
+        option = getattr(socket, "TCP_INFO", None)
+        if option is None:
+            return 0, 0, 0, 0
+        info = self.socket.getsockopt(socket.IPPROTO_TCP, option, _TCP_INFO.size)
+        return _TCP_INFO.unpack(info) if len(info) == _TCP_INFO.size else (0, 0, 0, 0)
 
     def take_inbox(self) -> bytes:
         """Return the inbox and empty it."""
@@ -153,7 +190,8 @@ class SocketStream:
                 disable_pacing(self.socket)
 
     def enable_keepalive(self) -> None:
-        """Enable TCP keep-alive: the kernel then detects a vanished peer.
+        """Enable TCP keep-alive: gateways then remember a quiet connection, and the kernel detects
+        a vanished peer.
 
         It is not enabled when a connection is opened: most connections end before it matters.
         """
@@ -164,6 +202,11 @@ class SocketStream:
                 option = getattr(socket, name, None)
                 if option is not None:
                     self.socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def disconnect(self) -> None:
+        """End both directions without closing the socket: its user reads the end of the stream."""
+        with contextlib.suppress(OSError):  # It is broken already.
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket; the kernel still delivers the octets it has accepted."""

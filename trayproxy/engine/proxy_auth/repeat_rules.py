@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from trayproxy.desk.credentials import Credentials
-from trayproxy.engine.proxy_auth.auth_port import Progress
+from trayproxy.engine.proxy_auth.auth_port import Message, Progress
+from trayproxy.http.framing import NoBody
 
 RESENDABLE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"CONNECT"})
 """Methods of requests to send again after a reused connection failed: the idempotent methods (RFC
@@ -80,6 +81,15 @@ def repeat_of(lost: LostRequest) -> Repeat:
 def may_repeat_without_login(method: bytes, progress: Progress) -> bool:
     """Return True if a request may be sent again without its login, to obtain a challenge."""
     return method in RESENDABLE_METHODS and progress.is_whole
+
+
+def may_be_replaced(message: Message) -> bool:
+    """Return True if the connection of a message may be given up for a new one while the next hop
+    has acknowledged nothing: the message would be sent again, and costs no log-on."""
+    request, carried = message.request, message.carried
+    costs_logon = carried is not None and not carried.is_recently_accepted
+    is_repeatable = request.method in RESENDABLE_METHODS and request.framing == NoBody()
+    return is_repeatable and not costs_logon
 
 
 def _yes_if(condition: bool) -> Repeat:

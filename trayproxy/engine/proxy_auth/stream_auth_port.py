@@ -18,6 +18,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
     Reuse,
 )
 from trayproxy.engine.proxy_auth.challenge_detection import has_reached_site
+from trayproxy.engine.proxy_auth.repeat_rules import may_be_replaced
 from trayproxy.engine.proxy_auth.request_broker import StreamRequestBroker
 from trayproxy.engine.proxy_auth.upstream_lease import UpstreamLease
 from trayproxy.engine.transfer.head_cache import CachedRequest
@@ -146,6 +147,7 @@ class StreamAuthPort:
         assert upstream is not None
         reader = self._start(message, upstream)
         downstream.pending_credentials = message.carried
+        upstream.may_be_replaced = may_be_replaced(message)
         try:
             response = await reader.read_head(writer, upstream)
         except ResponseBrokenError as error:
@@ -162,6 +164,7 @@ class StreamAuthPort:
             raise self._timed_out() from error
         finally:
             downstream.pending_credentials = None
+            upstream.may_be_replaced = False
             if message.carried is not None and writer.started:
                 self.login_was_sent = True
         self._lease.record_response(upstream)

@@ -287,18 +287,34 @@ class ClientConnection(Work[AcceptedConnection]):
     def is_inactive(self) -> bool:
         """Return whether the deadline has passed. The executor calls this once a second."""
         tunnel, downstream = self.tunnel, self.downstream
+        upstream = downstream.upstream
         if tunnel is not None:
             if not tunnel.has_keepalive:
                 tunnel.enable_keepalive()
             if downstream.deadline is not None and tunnel.has_moved():
                 downstream.set_deadline(downstream.context.limits.half_closed_s)
-        elif downstream.upstream is not None and not self.is_between_requests:
-            if not downstream.upstream.stream.has_keepalive:
-                downstream.upstream.stream.enable_keepalive()  # The response may take minutes.
-            self._report_overdue_response(downstream.upstream)
+        elif upstream is not None:
+            for stream in (downstream.client, upstream.stream):
+                if not stream.has_keepalive:
+                    stream.enable_keepalive()  # The response may take minutes.
+            if not self.is_between_requests:
+                self._replace_if_stalled(upstream)
+                self._report_overdue_response(upstream)
         return downstream.deadline is not None and (
             downstream.context.loop.time() >= downstream.deadline
         )
+
+    def _replace_if_stalled(self, upstream: UpstreamConnection) -> None:
+        """End a reused connection if the next hop has not even received the request; the request is
+        then sent again on a new connection (`trayproxy.engine.proxy_auth.repeat_rules`).
+
+        A gateway may forget a connection without a word. TCP alone gives up after a quarter of an
+        hour. The fast path sends only requests that may be repeated.
+        """
+        may_be_replaced = upstream.may_be_replaced or self.sent is not None
+        if upstream.response_count and may_be_replaced and upstream.stream.is_stalled:
+            logger.info("connection %s: the upstream connection is dead", self.uid)
+            upstream.stream.disconnect()
 
     def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
         """Report to the desk if a login is pending and the next hop sends no responses at all.

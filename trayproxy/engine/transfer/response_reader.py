@@ -145,7 +145,11 @@ class ResponseReader:
                     is_ready = False
                     continue
             except OSError as error:
-                raise ResponseBrokenError(request_was_unread=not stream.inbox) from error
+                # After ETIMEDOUT the request may have been read: only the replies are missing.
+                is_reset = not isinstance(error, TimeoutError)
+                raise ResponseBrokenError(
+                    request_was_unread=is_reset and not stream.inbox
+                ) from error
             woken_by = await self._next_wait(writer, stream)
             is_ready = woken_by == stream.descriptor
             if woken_by == TIMED_OUT:

@@ -57,6 +57,8 @@ class UpstreamConnection:
             header value; otherwise None.
         leftover: Skips content before the head of the next response.
         responses_before: `UpstreamActivity.responses` at the start of the last request.
+        may_be_replaced: True while a request without a response may be sent again on another
+            connection.
     """
 
     stream: SocketStream
@@ -66,6 +68,7 @@ class UpstreamConnection:
     credentials: Credentials | None = None
     leftover: LeftoverContent | None = None
     responses_before: int = 0
+    may_be_replaced: bool = False
 
     @property
     def is_authenticated(self) -> bool:
@@ -234,6 +237,8 @@ class Pool:
         except OSError:
             self.drop(connection)  # The system is out of memory or watches (epoll_ctl(2)).
             return
+        if not connection.stream.has_keepalive:
+            connection.stream.enable_keepalive()
         idle.append((connection, self._loop.time()))
         self._by_descriptor[descriptor] = connection
         if self._timer is None:
