@@ -26,17 +26,23 @@ class FileCase:
         recipe: The name of the recipe.
         name: The end of the path of the file.
         new: The text of a new file.
-        before: A text of the user.
-        after: The text of the user with the settings.
+        change: The change of a text of the user: lines with ``+`` are added, lines with ``-`` are
+            removed, and all others stay.
         system: The system.
     """
 
     recipe: str
     name: str
     new: str
-    before: str
-    after: str
+    change: str
     system: SystemName = SystemName.LINUX
+
+    def text(self, mark: str) -> str:
+        """Return the text before (``-``) or after (``+``) the change."""
+        lines = self.change.splitlines(keepends=True)
+        return "".join(
+            line.removeprefix(line[0].strip("\n")) for line in lines if line[0] in f" {mark}\n"
+        )
 
 
 FILES = (
@@ -49,20 +55,14 @@ httpsProxy: http://127.0.0.1:3128
 httpsCaFilePath: /ca.pem
 """,
         """\
-enableTelemetry: false
-httpProxy: http://old:8080 # office
-npmScopes:
-  corp:
-    npmRegistryServer: https://npm.corp.example
-""",
-        """\
-enableTelemetry: false
-httpProxy: http://127.0.0.1:3128 # office
-npmScopes:
-  corp:
-    npmRegistryServer: https://npm.corp.example
-httpsProxy: http://127.0.0.1:3128
-httpsCaFilePath: /ca.pem
+ enableTelemetry: false
+-httpProxy: http://old:8080 # office
++httpProxy: http://127.0.0.1:3128 # office
+ npmScopes:
+   corp:
+     npmRegistryServer: https://npm.corp.example
++httpsProxy: http://127.0.0.1:3128
++httpsCaFilePath: /ca.pem
 """,
     ),
     FileCase(
@@ -74,20 +74,14 @@ https-proxy "http://127.0.0.1:3128"
 cafile "/ca.pem"
 """,
         """\
-# yarn lockfile v1
+ # yarn lockfile v1
 
 
-lastUpdateCheck 1700000000000
-proxy "http://old:8080"
-""",
-        """\
-# yarn lockfile v1
-
-
-lastUpdateCheck 1700000000000
-proxy "http://127.0.0.1:3128"
-https-proxy "http://127.0.0.1:3128"
-cafile "/ca.pem"
+ lastUpdateCheck 1700000000000
+-proxy "http://old:8080"
++proxy "http://127.0.0.1:3128"
++https-proxy "http://127.0.0.1:3128"
++cafile "/ca.pem"
 """,
     ),
     FileCase(
@@ -99,14 +93,11 @@ httpsProxy: http://127.0.0.1:3128
 noProxy: "localhost,127.0.0.1,::1,.corp.example"
 """,
         """\
-storeDir: /data/pnpm
-noProxy: localhost
-""",
-        """\
-storeDir: /data/pnpm
-noProxy: "localhost,127.0.0.1,::1,.corp.example"
-httpProxy: http://127.0.0.1:3128
-httpsProxy: http://127.0.0.1:3128
+ storeDir: /data/pnpm
+-noProxy: localhost
++noProxy: "localhost,127.0.0.1,::1,.corp.example"
++httpProxy: http://127.0.0.1:3128
++httpsProxy: http://127.0.0.1:3128
 """,
     ),
     FileCase(
@@ -118,24 +109,15 @@ proxy = http://127.0.0.1:3128
 cert = /ca.pem
 """,
         """\
-[global]
-index-url = https://packages.corp.example/simple
+ [global]
+ index-url = https://packages.corp.example/simple
++proxy = http://127.0.0.1:3128
++cert = /ca.pem
 
-# mirror
-[install]
-trusted-host =
-    packages.corp.example
-""",
-        """\
-[global]
-index-url = https://packages.corp.example/simple
-proxy = http://127.0.0.1:3128
-cert = /ca.pem
-
-# mirror
-[install]
-trusted-host =
-    packages.corp.example
+ # mirror
+ [install]
+ trusted-host =
+     packages.corp.example
 """,
     ),
     FileCase(
@@ -148,21 +130,15 @@ no-proxy = ["localhost", "127.0.0.1", "::1", ".corp.example"]
 system-certs = true
 """,
         """\
-# uv
-no-proxy = ["db.corp.example"]
+ # uv
+-no-proxy = ["db.corp.example"]
++no-proxy = ["db.corp.example", "localhost", "127.0.0.1", "::1", ".corp.example"]
++http-proxy = "http://127.0.0.1:3128"
++https-proxy = "http://127.0.0.1:3128"
++system-certs = true
 
-[pip]
-strict = true
-""",
-        """\
-# uv
-no-proxy = ["db.corp.example", "localhost", "127.0.0.1", "::1", ".corp.example"]
-http-proxy = "http://127.0.0.1:3128"
-https-proxy = "http://127.0.0.1:3128"
-system-certs = true
-
-[pip]
-strict = true
+ [pip]
+ strict = true
 """,
     ),
     FileCase(
@@ -175,20 +151,14 @@ proxy_servers:
 ssl_verify: /ca.pem
 """,
         """\
-channels:
-  - conda-forge
-proxy_servers:
-  http: http://old:8080
-# end
-""",
-        """\
-channels:
-  - conda-forge
-proxy_servers:
-  http: http://127.0.0.1:3128
-  https: http://127.0.0.1:3128
-ssl_verify: /ca.pem
-# end
+ channels:
+   - conda-forge
+ proxy_servers:
+-  http: http://old:8080
++  http: http://127.0.0.1:3128
++  https: http://127.0.0.1:3128
++ssl_verify: /ca.pem
+ # end
 """,
     ),
     FileCase(
@@ -200,20 +170,13 @@ proxy = "http://127.0.0.1:3128"
 cainfo = "/ca.pem"
 """,
         """\
-[net]
-git-fetch-with-cli = true
+ [net]
+ git-fetch-with-cli = true
 
-[http]
-check-revoke = false # slow
-""",
-        """\
-[net]
-git-fetch-with-cli = true
-
-[http]
-check-revoke = false # slow
-proxy = "http://127.0.0.1:3128"
-cainfo = "/ca.pem"
+ [http]
+ check-revoke = false # slow
++proxy = "http://127.0.0.1:3128"
++cainfo = "/ca.pem"
 """,
     ),
     FileCase(
@@ -229,25 +192,18 @@ cainfo = "/ca.pem"
 }
 """,
         """\
-{
-  "log-driver": "local",
-  "registry-mirrors": [
-    "https://mirror.corp.example"
-  ]
-}
-""",
-        """\
-{
-  "log-driver": "local",
-  "registry-mirrors": [
-    "https://mirror.corp.example"
-  ],
-  "proxies": {
-    "http-proxy": "http://127.0.0.1:3128",
-    "https-proxy": "http://127.0.0.1:3128",
-    "no-proxy": "localhost,127.0.0.1,::1,.corp.example"
-  }
-}
+ {
+   "log-driver": "local",
+   "registry-mirrors": [
+     "https://mirror.corp.example"
+-  ]
++  ],
++  "proxies": {
++    "http-proxy": "http://127.0.0.1:3128",
++    "https-proxy": "http://127.0.0.1:3128",
++    "no-proxy": "localhost,127.0.0.1,::1,.corp.example"
++  }
+ }
 """,
     ),
     FileCase(
@@ -261,20 +217,14 @@ env = ["http_proxy=http://127.0.0.1:3128", "https_proxy=http://127.0.0.1:3128", 
 http_proxy = false
 """,
         """\
-[engine]
-env = ["TZ=UTC", "https_proxy=http://old:8080"]
-
-[containers]
-log_size_max = 1000
-""",
-        """\
-[engine]
-env = ["TZ=UTC", "https_proxy=http://127.0.0.1:3128", "http_proxy=http://127.0.0.1:3128", \
+ [engine]
+-env = ["TZ=UTC", "https_proxy=http://old:8080"]
++env = ["TZ=UTC", "https_proxy=http://127.0.0.1:3128", "http_proxy=http://127.0.0.1:3128", \
 "no_proxy=localhost,127.0.0.1,::1,.corp.example"]
 
-[containers]
-log_size_max = 1000
-http_proxy = false
+ [containers]
+ log_size_max = 1000
++http_proxy = false
 """,
     ),
     FileCase(
@@ -285,15 +235,10 @@ http_proxy = false
 proxy = http://127.0.0.1:3128
 """,
         """\
-[main]
-gpgcheck=1
-best=True
-""",
-        """\
-[main]
-gpgcheck=1
-best=True
-proxy = http://127.0.0.1:3128
+ [main]
+ gpgcheck=1
+ best=True
++proxy = http://127.0.0.1:3128
 """,
     ),
     FileCase(
@@ -323,46 +268,33 @@ proxy = http://127.0.0.1:3128
 </settings>
 """,
         """\
-<?xml version="1.0" encoding="UTF-8"?>
-<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0">
-  <localRepository>/data/m2</localRepository>
-  <proxies>
-    <proxy>
-      <id>office</id>
-      <active>true</active>
-      <host>proxy.corp.example</host>
-    </proxy>
-  </proxies>
-</settings>
-""",
-        """\
-<?xml version="1.0" encoding="UTF-8"?>
-<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0">
-  <localRepository>/data/m2</localRepository>
-  <proxies>
-    <proxy>
-      <id>trayproxy-https</id>
-      <active>true</active>
-      <protocol>https</protocol>
-      <host>127.0.0.1</host>
-      <port>3128</port>
-      <nonProxyHosts>localhost|127.*|[::1]|*.corp.example</nonProxyHosts>
-    </proxy>
-    <proxy>
-      <id>trayproxy</id>
-      <active>true</active>
-      <protocol>http</protocol>
-      <host>127.0.0.1</host>
-      <port>3128</port>
-      <nonProxyHosts>localhost|127.*|[::1]|*.corp.example</nonProxyHosts>
-    </proxy>
-    <proxy>
-      <id>office</id>
-      <active>true</active>
-      <host>proxy.corp.example</host>
-    </proxy>
-  </proxies>
-</settings>
+ <?xml version="1.0" encoding="UTF-8"?>
+ <settings xmlns="http://maven.apache.org/SETTINGS/1.2.0">
+   <localRepository>/data/m2</localRepository>
+   <proxies>
++    <proxy>
++      <id>trayproxy-https</id>
++      <active>true</active>
++      <protocol>https</protocol>
++      <host>127.0.0.1</host>
++      <port>3128</port>
++      <nonProxyHosts>localhost|127.*|[::1]|*.corp.example</nonProxyHosts>
++    </proxy>
++    <proxy>
++      <id>trayproxy</id>
++      <active>true</active>
++      <protocol>http</protocol>
++      <host>127.0.0.1</host>
++      <port>3128</port>
++      <nonProxyHosts>localhost|127.*|[::1]|*.corp.example</nonProxyHosts>
++    </proxy>
+     <proxy>
+       <id>office</id>
+       <active>true</active>
+       <host>proxy.corp.example</host>
+     </proxy>
+   </proxies>
+ </settings>
 """,
     ),
     FileCase(
@@ -376,20 +308,15 @@ systemProp.https.proxyHost=127.0.0.1
 systemProp.https.proxyPort=3128
 """,
         """\
-# Gradle
-org.gradle.jvmargs=-Xmx4g \\
-  -Dfile.encoding=UTF-8
-systemProp.http.proxyHost=old
-""",
-        """\
-# Gradle
-org.gradle.jvmargs=-Xmx4g \\
-  -Dfile.encoding=UTF-8
-systemProp.http.proxyHost=127.0.0.1
-systemProp.http.proxyPort=3128
-systemProp.http.nonProxyHosts=localhost|127.*|[::1]|*.corp.example
-systemProp.https.proxyHost=127.0.0.1
-systemProp.https.proxyPort=3128
+ # Gradle
+ org.gradle.jvmargs=-Xmx4g \\
+   -Dfile.encoding=UTF-8
+-systemProp.http.proxyHost=old
++systemProp.http.proxyHost=127.0.0.1
++systemProp.http.proxyPort=3128
++systemProp.http.nonProxyHosts=localhost|127.*|[::1]|*.corp.example
++systemProp.https.proxyHost=127.0.0.1
++systemProp.https.proxyPort=3128
 """,
     ),
     FileCase(
@@ -405,24 +332,16 @@ systemProp.https.proxyPort=3128
 </configuration>
 """,
         """\
-<?xml version="1.0" encoding="utf-8"?>
-<configuration>
-  <packageSources>
-    <add key="nuget.org" value="https://api.nuget.org/v3/index.json" protocolVersion="3" />
-  </packageSources>
-</configuration>
-""",
-        """\
-<?xml version="1.0" encoding="utf-8"?>
-<configuration>
-  <packageSources>
-    <add key="nuget.org" value="https://api.nuget.org/v3/index.json" protocolVersion="3" />
-  </packageSources>
-  <config>
-    <add key="http_proxy" value="http://127.0.0.1:3128" />
-    <add key="no_proxy" value="localhost,127.0.0.1,::1,.corp.example" />
-  </config>
-</configuration>
+ <?xml version="1.0" encoding="utf-8"?>
+ <configuration>
+   <packageSources>
+     <add key="nuget.org" value="https://api.nuget.org/v3/index.json" protocolVersion="3" />
+   </packageSources>
++  <config>
++    <add key="http_proxy" value="http://127.0.0.1:3128" />
++    <add key="no_proxy" value="localhost,127.0.0.1,::1,.corp.example" />
++  </config>
+ </configuration>
 """,
     ),
     FileCase(
@@ -436,18 +355,14 @@ no_proxy = localhost,127.0.0.1,::1,.corp.example
 ca_certificate = /ca.pem
 """,
         """\
-# wget
-timeout = 30
-https-proxy = http://old:8080
-""",
-        """\
-# wget
-timeout = 30
-https-proxy = http://127.0.0.1:3128
-use_proxy = on
-http_proxy = http://127.0.0.1:3128
-no_proxy = localhost,127.0.0.1,::1,.corp.example
-ca_certificate = /ca.pem
+ # wget
+ timeout = 30
+-https-proxy = http://old:8080
++https-proxy = http://127.0.0.1:3128
++use_proxy = on
++http_proxy = http://127.0.0.1:3128
++no_proxy = localhost,127.0.0.1,::1,.corp.example
++ca_certificate = /ca.pem
 """,
     ),
     FileCase(
@@ -461,21 +376,15 @@ Host *
 # <<< trayproxy <<<
 """,
         """\
-AddKeysToAgent yes
++# >>> trayproxy >>>
++Host github.com gitlab.com bitbucket.org ssh.github.com altssh.gitlab.com altssh.bitbucket.org
++    ProxyCommand trayproxy connect %h:%p
++Host *
++# <<< trayproxy <<<
+ AddKeysToAgent yes
 
-Host build
-    HostName build.corp.example
-""",
-        """\
-# >>> trayproxy >>>
-Host github.com gitlab.com bitbucket.org ssh.github.com altssh.gitlab.com altssh.bitbucket.org
-    ProxyCommand trayproxy connect %h:%p
-Host *
-# <<< trayproxy <<<
-AddKeysToAgent yes
-
-Host build
-    HostName build.corp.example
+ Host build
+     HostName build.corp.example
 """,
     ),
     FileCase(
@@ -493,19 +402,13 @@ Host build
 }
 """,
         """\
-{
-    // office
-    "editor.fontSize": 14,
-    "http.noProxy": ["db.corp.example"], // db
-}
-""",
-        """\
-{
-    // office
-    "editor.fontSize": 14,
-    "http.noProxy": ["db.corp.example", "localhost", "127.0.0.1", "::1", ".corp.example"], // db
-    "http.proxy": "http://127.0.0.1:3128",
-}
+ {
+     // office
+     "editor.fontSize": 14,
+-    "http.noProxy": ["db.corp.example"], // db
++    "http.noProxy": ["db.corp.example", "localhost", "127.0.0.1", "::1", ".corp.example"], // db
++    "http.proxy": "http://127.0.0.1:3128",
+ }
 """,
     ),
     FileCase(
@@ -517,14 +420,10 @@ networkingMode = mirrored
 autoProxy = true
 """,
         """\
-[wsl2]
-memory=8GB
-""",
-        """\
-[wsl2]
-memory=8GB
-networkingMode = mirrored
-autoProxy = true
+ [wsl2]
+ memory=8GB
++networkingMode = mirrored
++autoProxy = true
 """,
         SystemName.WINDOWS,
     ),
@@ -542,28 +441,19 @@ autoProxy = true
 }
 """,
         """\
-{
-  "permissions": {
-    "allow": ["Bash(ls:*)"]
-  },
-  "env": {
-    "TZ": "UTC"
-  }
-}
-""",
-        """\
-{
-  "permissions": {
-    "allow": ["Bash(ls:*)"]
-  },
-  "env": {
-    "TZ": "UTC",
-    "HTTP_PROXY": "http://127.0.0.1:3128",
-    "HTTPS_PROXY": "http://127.0.0.1:3128",
-    "NO_PROXY": "localhost,127.0.0.1,::1,.corp.example",
-    "NODE_EXTRA_CA_CERTS": "/ca.pem"
-  }
-}
+ {
+   "permissions": {
+     "allow": ["Bash(ls:*)"]
+   },
+   "env": {
+-    "TZ": "UTC"
++    "TZ": "UTC",
++    "HTTP_PROXY": "http://127.0.0.1:3128",
++    "HTTPS_PROXY": "http://127.0.0.1:3128",
++    "NO_PROXY": "localhost,127.0.0.1,::1,.corp.example",
++    "NODE_EXTRA_CA_CERTS": "/ca.pem"
+   }
+ }
 """,
     ),
     FileCase(
@@ -575,15 +465,11 @@ autoProxy = true
 }
 """,
         """\
-{
-  "theme": "github" // dark
-}
-""",
-        """\
-{
-  "theme": "github", // dark
-  "proxyUrl": "http://127.0.0.1:3128"
-}
+ {
+-  "theme": "github" // dark
++  "theme": "github", // dark
++  "proxyUrl": "http://127.0.0.1:3128"
+ }
 """,
     ),
     FileCase(
@@ -595,15 +481,11 @@ HTTPS_PROXY=http://127.0.0.1:3128
 NO_PROXY=localhost,127.0.0.1,::1,.corp.example
 """,
         """\
-# key
-GEMINI_API_KEY="abc"
-""",
-        """\
-# key
-GEMINI_API_KEY="abc"
-HTTP_PROXY=http://127.0.0.1:3128
-HTTPS_PROXY=http://127.0.0.1:3128
-NO_PROXY=localhost,127.0.0.1,::1,.corp.example
+ # key
+ GEMINI_API_KEY="abc"
++HTTP_PROXY=http://127.0.0.1:3128
++HTTPS_PROXY=http://127.0.0.1:3128
++NO_PROXY=localhost,127.0.0.1,::1,.corp.example
 """,
     ),
 )
@@ -635,8 +517,8 @@ def test_a_file_gets_the_settings_and_keeps_the_rest(case: FileCase) -> None:
     )
     assert edited(target, None).decode() == case.new
     for newline in ("\n", "\r\n"):
-        before = case.before.replace("\n", newline).encode()
-        assert edited(target, before).decode() == case.after.replace("\n", newline)
+        before, after = (case.text(mark).replace("\n", newline) for mark in "-+")
+        assert edited(target, before.encode()).decode() == after
 
 
 def test_the_file_of_apt() -> None:
