@@ -1,5 +1,7 @@
 """Fixtures for all tests, the tiers of the tests, and the reports of failed tests."""
 
+import asyncio
+import inspect
 import os
 import signal
 import subprocess
@@ -106,6 +108,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = tier_of(item.path.relative_to(TESTS), fixtures)
         item.stash[_TIER] = tier
         item.add_marker(tier.value)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Run a test that is a coroutine function on an event loop of its own."""
+    test = pyfuncitem.obj
+    if inspect.iscoroutinefunction(test):
+        pyfuncitem.obj = lambda **arguments: asyncio.run(test(**arguments))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -131,17 +131,15 @@ def test_too_many_events_count_as_a_change(folder: Path, loop_of_watch: ReaderTi
     assert loop_of_watch.timers
 
 
-def test_the_event_loop_reports_a_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_event_loop_reports_a_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
-
-    async def change_and_wait() -> None:
-        changed = asyncio.Event()
-        watch = watch_system_proxy(changed.set)
-        replace(folder / "dconf" / "user")
-        await asyncio.wait_for(changed.wait(), PATIENCE)
-        watch.close()
-
-    asyncio.run(change_and_wait())
+    changed = asyncio.Event()
+    watch = watch_system_proxy(changed.set)
+    replace(folder / "dconf" / "user")
+    await asyncio.wait_for(changed.wait(), PATIENCE)
+    watch.close()
 
 
 def test_a_closed_watch_leaves_no_descriptor_open(folder: Path) -> None:

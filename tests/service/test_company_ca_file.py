@@ -60,17 +60,14 @@ def test_a_failure_to_write_is_no_failure_of_the_test(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_the_start_brings_an_old_file_up_to_date(paths: Paths, is_there: bool) -> None:
-    async def start() -> None:
-        file = CompanyCaFile(paths, is_kept=True)
-        file.start()
-        await asyncio.get_running_loop().shutdown_default_executor()
-        file.close()
-
+async def test_the_start_brings_an_old_file_up_to_date(paths: Paths, is_there: bool) -> None:
     if is_there:
         paths.state.mkdir(parents=True)
         paths.ca_file.write_text("old")
         os.utime(paths.ca_file, (1, MAX_AGE_S))
-    asyncio.run(start())
+    file = CompanyCaFile(paths, is_kept=True)
+    file.start()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    file.close()
     assert paths.ca_file.exists() == is_there
     assert not is_there or paths.ca_file.read_text().endswith(to_pem([b"company" * 9]))

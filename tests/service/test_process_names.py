@@ -64,14 +64,11 @@ def test_a_cancelled_request_does_not_delay_the_others(pending: PendingRequest) 
     assert (program.pid, program.target) == (os.getpid(), "site.test:443")
 
 
-def test_closing_cancels_all_lookups(pending: PendingRequest) -> None:
-    async def ask() -> bool:
-        names = ProcessNames(asyncio.get_running_loop())
-        waiting = asyncio.ensure_future(names.program_of(pending))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        names.close()
-        await asyncio.wait([waiting], timeout=10)
-        return waiting.done()
-
-    assert asyncio.run(ask())
+async def test_closing_cancels_all_lookups(pending: PendingRequest) -> None:
+    names = ProcessNames(asyncio.get_running_loop())
+    waiting = asyncio.ensure_future(names.program_of(pending))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    names.close()
+    await asyncio.wait([waiting], timeout=10)
+    assert waiting.done()

@@ -51,11 +51,8 @@ def test_a_locked_screen_is_reported() -> None:
     assert user32().FindWindowW("TrayProxyScreen", None) is None
 
 
-def test_a_watch_of_the_network_can_be_started_and_closed() -> None:
-    async def watch() -> None:
-        WindowsNetworkWatch(asyncio.get_running_loop(), lambda: None).close()
-
-    asyncio.run(watch())
+async def test_a_watch_of_the_network_can_be_started_and_closed() -> None:
+    WindowsNetworkWatch(asyncio.get_running_loop(), lambda: None).close()
 
 
 def test_the_process_can_be_hardened() -> None:

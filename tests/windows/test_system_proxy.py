@@ -261,7 +261,7 @@ def set_the_proxy() -> None:
     WinInet(load_libraries()).write(LAN, {SERVER: COMPANY, FLAGS: DIRECT | PROXY})
 
 
-def test_every_change_of_the_settings_is_reported() -> None:
+async def test_every_change_of_the_settings_is_reported() -> None:
     changes: list[Callable[[], None]] = [
         set_a_value,
         delete_a_value,
@@ -269,23 +269,16 @@ def test_every_change_of_the_settings_is_reported() -> None:
         delete_the_connections,
         set_the_proxy,
     ]
-
-    async def change_and_wait() -> None:
-        reported = asyncio.Event()
-        watch = watch_system_proxy(reported.set)
-        assert isinstance(watch, WindowsSystemProxyWatch)
-        for change in changes:
-            change()
-            await asyncio.wait_for(reported.wait(), PATIENCE)
-            reported.clear()
-        watch.close()
-
-    asyncio.run(change_and_wait())
+    reported = asyncio.Event()
+    watch = watch_system_proxy(reported.set)
+    assert isinstance(watch, WindowsSystemProxyWatch)
+    for change in changes:
+        change()
+        await asyncio.wait_for(reported.wait(), PATIENCE)
+        reported.clear()
+    watch.close()
 
 
-def test_many_watches_can_be_started_and_closed() -> None:
-    async def watch() -> None:
-        for _ in range(100):
-            WindowsSystemProxyWatch(asyncio.get_running_loop(), lambda: None).close()
-
-    asyncio.run(watch())
+async def test_many_watches_can_be_started_and_closed() -> None:
+    for _ in range(100):
+        WindowsSystemProxyWatch(asyncio.get_running_loop(), lambda: None).close()

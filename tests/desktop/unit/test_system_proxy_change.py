@@ -1,6 +1,5 @@
 """Tests for trayproxy.desktop.system_proxy_change."""
 
-import asyncio
 import os
 import queue
 import struct
@@ -23,20 +22,18 @@ from trayproxy.desktop.system_proxy_change.factory import watch_system_proxy
 # --- everywhere ----------------------------------------------------------------------------------
 
 
-def test_a_system_without_reports_gets_the_null_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_system_without_reports_gets_the_null_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("a sandbox")
 
     monkeypatch.setattr(linux, "LinuxSystemProxyWatch", refuse)
     monkeypatch.setattr(windows, "WindowsSystemProxyWatch", refuse)
     monkeypatch.setattr(macos, "MacSystemProxyWatch", refuse)
-
-    async def watch() -> None:
-        found = watch_system_proxy(lambda: None)
-        assert isinstance(found, NullSystemProxyWatch)
-        found.close()
-
-    asyncio.run(watch())
+    found = watch_system_proxy(lambda: None)
+    assert isinstance(found, NullSystemProxyWatch)
+    found.close()
 
 
 # --- Linux ---------------------------------------------------------------------------------------

@@ -43,45 +43,36 @@ class BlockingHandshake:
             assert self.started.acquire(timeout=PATIENCE)
 
 
-def test_blocking_steps_above_the_limit_are_queued() -> None:
-    async def run() -> None:
-        steps, handshake = HandshakeThreads(asyncio.get_running_loop()), BlockingHandshake()
-        taken = [steps.run(handshake, ()) for _ in range(2 * MAX_THREADS + 1)]
+async def test_blocking_steps_above_the_limit_are_queued() -> None:
+    steps, handshake = HandshakeThreads(asyncio.get_running_loop()), BlockingHandshake()
+    taken = [steps.run(handshake, ()) for _ in range(2 * MAX_THREADS + 1)]
+    handshake.wait_for(MAX_THREADS)
+    threads = [thread for thread in threading.enumerate() if thread.name == "sign-in"]
+    assert len(threads) == handshake.count == MAX_THREADS
+    handshake.may_return.set()
+    assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * len(taken)
+
+
+async def test_steps_run_after_the_threads_have_ended() -> None:
+    steps = HandshakeThreads(asyncio.get_running_loop())
+    for _ in range(3):
+        handshake = BlockingHandshake()
+        taken = [steps.run(handshake, ()) for _ in range(MAX_THREADS)]
         handshake.wait_for(MAX_THREADS)
-        threads = [thread for thread in threading.enumerate() if thread.name == "sign-in"]
-        assert len(threads) == handshake.count == MAX_THREADS
         handshake.may_return.set()
-        assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * len(taken)
-
-    asyncio.run(run())
+        assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * MAX_THREADS
 
 
-def test_steps_run_after_the_threads_have_ended() -> None:
-    async def run() -> None:
-        steps = HandshakeThreads(asyncio.get_running_loop())
-        for _ in range(3):
-            handshake = BlockingHandshake()
-            taken = [steps.run(handshake, ()) for _ in range(MAX_THREADS)]
-            handshake.wait_for(MAX_THREADS)
-            handshake.may_return.set()
-            assert await asyncio.wait_for(asyncio.gather(*taken), PATIENCE) == [LEG] * MAX_THREADS
-
-    asyncio.run(run())
-
-
-def test_a_step_cancelled_in_the_queue_does_not_run() -> None:
-    async def run() -> None:
-        steps, first, second = (
-            HandshakeThreads(asyncio.get_running_loop()),
-            BlockingHandshake(),
-            BlockingHandshake(),
-        )
-        taken = [steps.run(first, ()) for _ in range(MAX_THREADS)]
-        first.wait_for(MAX_THREADS)
-        steps.run(second, ()).cancel()
-        last = steps.run(first, ())
-        first.may_return.set()
-        assert await asyncio.wait_for(asyncio.gather(*taken, last), PATIENCE)
-        assert (first.count, second.count) == (MAX_THREADS + 1, 0)
-
-    asyncio.run(run())
+async def test_a_step_cancelled_in_the_queue_does_not_run() -> None:
+    steps, first, second = (
+        HandshakeThreads(asyncio.get_running_loop()),
+        BlockingHandshake(),
+        BlockingHandshake(),
+    )
+    taken = [steps.run(first, ()) for _ in range(MAX_THREADS)]
+    first.wait_for(MAX_THREADS)
+    steps.run(second, ()).cancel()
+    last = steps.run(first, ())
+    first.may_return.set()
+    assert await asyncio.wait_for(asyncio.gather(*taken, last), PATIENCE)
+    assert (first.count, second.count) == (MAX_THREADS + 1, 0)

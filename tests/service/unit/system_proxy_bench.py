@@ -1,10 +1,9 @@
 """A switch of the system proxy with its surroundings in memory."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
 
 import pytest
 
@@ -18,8 +17,6 @@ from trayproxy.service.system_proxy.files import SystemProxyFiles
 from trayproxy.service.system_proxy.switch import SystemProxySwitch
 from trayproxy.service.system_proxy.tools import SystemProxyTools
 from trayproxy.system_settings.entries import TargetError
-
-T = TypeVar("T")
 
 ADDRESS = "127.0.0.1:3128"
 OURS = {"host": "127.0.0.1", "port": "3128", "exceptions": "", "mode": "manual"}
@@ -146,13 +143,6 @@ def use(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(repair_module, "find_target", find)
     monkeypatch.setattr(dead_proxy, "is_dead", lambda host, port: (host, port) in bench.dead)
-
-
-def play(scene: Callable[[], Awaitable[T]]) -> T:
-    async def run() -> T:
-        return await scene()
-
-    return asyncio.run(run())
 
 
 async def started(bench: Bench, settings: SystemProxySettings = USED) -> SystemProxySwitch:

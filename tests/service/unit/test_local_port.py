@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from tests.service.fake_process_names import FakeProcessNames
-from trayproxy.control.messages import ListenerState, Status
+from trayproxy.control.messages import ListenerState
 from trayproxy.domain.problem import Problem
 from trayproxy.service import listen_problems
 from trayproxy.service.local_port import LISTEN_RETRY_S, LocalPort
@@ -81,16 +81,13 @@ def next_port_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listen_problems, "free_port_after", lambda port, host: port + 1)
 
 
-def test_a_waiting_service_reports_a_taken_port_with_a_free_port() -> None:
-    async def play() -> Status:
-        harness = PortHarness(waits=True)
-        harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
-        listening = await harness.start_waiting()
-        harness.stop.set()
-        assert await listening is None
-        return harness.publisher.status()
-
-    status = asyncio.run(play())
+async def test_a_waiting_service_reports_a_taken_port_with_a_free_port() -> None:
+    harness = PortHarness(waits=True)
+    harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
+    listening = await harness.start_waiting()
+    harness.stop.set()
+    assert await listening is None
+    status = harness.publisher.status()
     assert status.spare_port == 3129
     assert status.problem == Problem(
         "TP-101",
@@ -123,32 +120,29 @@ def test_an_address_of_another_computer_is_reported() -> None:
     assert problem.body.endswith("(Cannot assign address).")
 
 
-def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_free() -> None:
-    async def play() -> None:
-        harness = PortHarness(waits=True)
-        port, publisher = harness.port, harness.publisher
-        harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
-        listening = await harness.start_waiting()
-        port.use(3129)
-        async with asyncio.timeout(LISTEN_RETRY_S / 2):
-            assert await listening is None
-        port.report_listening()
-        assert harness.addresses == ["127.0.0.1:3129"]
-        assert publisher.status().listener is ListenerState.UP
-        assert publisher.own_values.wanted_port == 3128
-        assert harness.other_loopback.tries == 1
+async def test_another_port_is_used_at_once_and_the_configured_port_again_when_it_is_free() -> None:
+    harness = PortHarness(waits=True)
+    port, publisher = harness.port, harness.publisher
+    harness.engine.errors[3128] = OSError(errno.EADDRINUSE, "in use")
+    listening = await harness.start_waiting()
+    port.use(3129)
+    async with asyncio.timeout(LISTEN_RETRY_S / 2):
+        assert await listening is None
+    port.report_listening()
+    assert harness.addresses == ["127.0.0.1:3129"]
+    assert publisher.status().listener is ListenerState.UP
+    assert publisher.own_values.wanted_port == 3128
+    assert harness.other_loopback.tries == 1
 
-        problem = port.return_to_configured()
-        assert problem is not None
-        hint = "already uses 127.0.0.1:3128. TrayProxy stays at 127.0.0.1:3129."
-        assert problem.body.endswith(hint)
-        assert publisher.own_values.wanted_port == 3128
+    problem = port.return_to_configured()
+    assert problem is not None
+    hint = "already uses 127.0.0.1:3128. TrayProxy stays at 127.0.0.1:3129."
+    assert problem.body.endswith(hint)
+    assert publisher.own_values.wanted_port == 3128
 
-        harness.engine.errors.clear()
-        assert port.return_to_configured() is None
-        assert harness.addresses == ["127.0.0.1:3129", "127.0.0.1:3128"]
-        assert publisher.own_values.wanted_port == 0
-        assert port.return_to_configured() is None
-        assert len(harness.addresses) == 2
-
-    asyncio.run(play())
+    harness.engine.errors.clear()
+    assert port.return_to_configured() is None
+    assert harness.addresses == ["127.0.0.1:3129", "127.0.0.1:3128"]
+    assert publisher.own_values.wanted_port == 0
+    assert port.return_to_configured() is None
+    assert len(harness.addresses) == 2

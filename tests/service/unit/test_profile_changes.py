@@ -103,117 +103,93 @@ def test_an_unknown_first_profile_is_an_error() -> None:
         first_profile(RunOptions(profile_name="Home"), CONFIG)
 
 
-def test_a_switch_changes_the_route_and_the_settings(tmp_path: Path) -> None:
-    async def play() -> None:
-        harness = ChangesHarness(tmp_path)
-        await harness.profiles.use("lab", 0)
-        assert harness.router.profile == LAB
-        assert harness.store.load().active == "lab"
-        assert harness.desk.changes == [("switched", "office"), ("switched", "lab")]
-        assert harness.forgotten == 2
-        with pytest.raises(UnknownProfileError):
-            await harness.profiles.use("home", 0)
-
-    asyncio.run(play())
+async def test_a_switch_changes_the_route_and_the_settings(tmp_path: Path) -> None:
+    harness = ChangesHarness(tmp_path)
+    await harness.profiles.use("lab", 0)
+    assert harness.router.profile == LAB
+    assert harness.store.load().active == "lab"
+    assert harness.desk.changes == [("switched", "office"), ("switched", "lab")]
+    assert harness.forgotten == 2
+    with pytest.raises(UnknownProfileError):
+        await harness.profiles.use("home", 0)
 
 
-def test_a_deleted_profile_is_not_used_after_a_direct_connection(tmp_path: Path) -> None:
-    async def play() -> None:
-        harness = ChangesHarness(tmp_path)
-        await harness.profiles.use(DIRECT_ID, 1)
-        assert harness.router.is_direct
-        assert harness.publisher.status().direct_until is not None
-        assert harness.store.load().active == "office"  # The settings are not changed.
-        assert await harness.profiles.delete("office", forget=True) is None
-        assert ("forgotten", "office") in harness.desk.changes
-        await asyncio.sleep(1.1)
-        assert (harness.router.profile, harness.router.is_direct) == (None, False)
-        assert harness.publisher.status().direct_until is None
-
-    asyncio.run(play())
+async def test_a_deleted_profile_is_not_used_after_a_direct_connection(tmp_path: Path) -> None:
+    harness = ChangesHarness(tmp_path)
+    await harness.profiles.use(DIRECT_ID, 1)
+    assert harness.router.is_direct
+    assert harness.publisher.status().direct_until is not None
+    assert harness.store.load().active == "office"  # The settings are not changed.
+    assert await harness.profiles.delete("office", forget=True) is None
+    assert ("forgotten", "office") in harness.desk.changes
+    await asyncio.sleep(1.1)
+    assert (harness.router.profile, harness.router.is_direct) == (None, False)
+    assert harness.publisher.status().direct_until is None
 
 
-def test_a_new_time_for_direct_connections_replaces_the_rest_of_the_old_time(
+async def test_a_new_time_for_direct_connections_replaces_the_rest_of_the_old_time(
     tmp_path: Path,
 ) -> None:
-    async def play() -> None:
-        harness = ChangesHarness(tmp_path)
-        await harness.profiles.use(DIRECT_ID, 60)
-        first = harness.publisher.status().direct_until
-        await harness.profiles.use(DIRECT_ID, 7200)
-        last = harness.publisher.status().direct_until
-        assert first is not None
-        assert last is not None
-        assert 3500 < last - first <= 3541
-        assert harness.store.load().active == "office"
-        await harness.profiles.resume()
-        assert harness.router.profile == OFFICE
-        assert harness.publisher.status().direct_until is None
-
-    asyncio.run(play())
+    harness = ChangesHarness(tmp_path)
+    await harness.profiles.use(DIRECT_ID, 60)
+    first = harness.publisher.status().direct_until
+    await harness.profiles.use(DIRECT_ID, 7200)
+    last = harness.publisher.status().direct_until
+    assert first is not None
+    assert last is not None
+    assert 3500 < last - first <= 3541
+    assert harness.store.load().active == "office"
+    await harness.profiles.resume()
+    assert harness.router.profile == OFFICE
+    assert harness.publisher.status().direct_until is None
 
 
-def test_the_earlier_profile_is_used_again_after_permanent_direct_connections(
+async def test_the_earlier_profile_is_used_again_after_permanent_direct_connections(
     tmp_path: Path,
 ) -> None:
-    async def play() -> None:
-        harness = ChangesHarness(tmp_path)
+    harness = ChangesHarness(tmp_path)
+    await harness.profiles.resume()
+    assert harness.router.profile == OFFICE
+    await harness.profiles.use("lab", 0)
+    await harness.profiles.use(DIRECT_ID, 60)
+    await harness.profiles.use(DIRECT_ID, 0)
+    assert harness.publisher.status().direct_until is None
+    assert harness.store.load().is_direct
+    await harness.profiles.use(DIRECT_ID, 0)
+    await harness.profiles.resume()
+    assert harness.router.profile == LAB
+    assert harness.store.load().active == "lab"
+
+
+async def test_the_earlier_profile_is_known_after_a_restart(tmp_path: Path) -> None:
+    await ChangesHarness(tmp_path).profiles.use(DIRECT_ID, 0)
+    again = ChangesHarness(tmp_path, is_restart=True)
+    assert again.router.is_direct
+    await again.profiles.resume()
+    assert again.router.profile == OFFICE
+
+
+async def test_resume_uses_the_profile_of_this_run(tmp_path: Path) -> None:
+    harness = ChangesHarness(tmp_path)
+    harness.profiles.start(LAB)  # As with ``run --profile Lab``.
+    await harness.profiles.use(DIRECT_ID, 0)
+    await harness.profiles.resume()
+    assert harness.router.profile == LAB
+
+
+async def test_a_deleted_earlier_profile_is_not_used_again(tmp_path: Path) -> None:
+    harness = ChangesHarness(tmp_path)
+    await harness.profiles.use(DIRECT_ID, 0)
+    await harness.profiles.delete("office", forget=False)
+    with pytest.raises(ProfileError, match="no earlier profile"):
         await harness.profiles.resume()
-        assert harness.router.profile == OFFICE
-        await harness.profiles.use("lab", 0)
-        await harness.profiles.use(DIRECT_ID, 60)
-        await harness.profiles.use(DIRECT_ID, 0)
-        assert harness.publisher.status().direct_until is None
-        assert harness.store.load().is_direct
-        await harness.profiles.use(DIRECT_ID, 0)
-        await harness.profiles.resume()
-        assert harness.router.profile == LAB
-        assert harness.store.load().active == "lab"
-
-    asyncio.run(play())
+    assert harness.router.is_direct
 
 
-def test_the_earlier_profile_is_known_after_a_restart(tmp_path: Path) -> None:
-    async def play() -> None:
-        await ChangesHarness(tmp_path).profiles.use(DIRECT_ID, 0)
-        again = ChangesHarness(tmp_path, is_restart=True)
-        assert again.router.is_direct
-        await again.profiles.resume()
-        assert again.router.profile == OFFICE
-
-    asyncio.run(play())
-
-
-def test_resume_uses_the_profile_of_this_run(tmp_path: Path) -> None:
-    async def play() -> None:
-        harness = ChangesHarness(tmp_path)
-        harness.profiles.start(LAB)  # As with ``run --profile Lab``.
-        await harness.profiles.use(DIRECT_ID, 0)
-        await harness.profiles.resume()
-        assert harness.router.profile == LAB
-
-    asyncio.run(play())
-
-
-def test_a_deleted_earlier_profile_is_not_used_again(tmp_path: Path) -> None:
-    async def play() -> None:
-        harness = ChangesHarness(tmp_path)
-        await harness.profiles.use(DIRECT_ID, 0)
-        await harness.profiles.delete("office", forget=False)
-        with pytest.raises(ProfileError, match="no earlier profile"):
-            await harness.profiles.resume()
-        assert harness.router.is_direct
-
-    asyncio.run(play())
-
-
-def test_the_user_name_of_an_accepted_login_is_saved_in_its_profile(tmp_path: Path) -> None:
-    async def play() -> None:
-        harness = ChangesHarness(tmp_path)
-        harness.profiles.save_user_name("office", "jdoe")
-        await harness.profiles.wait_for_user_names()
-        assert harness.store.load().by_id("office") == harness.router.profile
-        assert harness.profiles.get("office").user == "jdoe"
-        assert harness.forgotten == 1  # Only by the start: the route is the same.
-
-    asyncio.run(play())
+async def test_the_user_name_of_an_accepted_login_is_saved_in_its_profile(tmp_path: Path) -> None:
+    harness = ChangesHarness(tmp_path)
+    harness.profiles.save_user_name("office", "jdoe")
+    await harness.profiles.wait_for_user_names()
+    assert harness.store.load().by_id("office") == harness.router.profile
+    assert harness.profiles.get("office").user == "jdoe"
+    assert harness.forgotten == 1  # Only by the start: the route is the same.
