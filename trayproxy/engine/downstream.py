@@ -7,6 +7,7 @@ client.
 import socket
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
 
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desktop.socket_owner.base import Endpoint
@@ -23,6 +24,17 @@ from trayproxy.http.request import Request
 CLIENT_CHECK_INTERVAL_S = 0.5
 """Seconds between two checks whether a client is still connected while TrayProxy does not read from
 it."""
+
+
+class TunnelReplies(Protocol):
+    """Writes the replies to a client that asks for one tunnel without HTTP."""
+
+    @property
+    def established(self) -> bytes:
+        """The octets to send before the octets of the tunnel."""
+
+    def refused(self, page: ErrorPage) -> bytes:
+        """Return the octets to send instead of an error page; empty to reset the connection."""
 
 
 class Downstream:
@@ -136,6 +148,7 @@ class ClientDownstream(Downstream):
             registered, both for reading; otherwise None.
         routes: Chooses the routes of the requests.
         program: See `trayproxy.engine.upstream.route.RouteClient`.
+        tunnel_replies: The replies to a client without HTTP; None for a client of HTTP.
     """
 
     __slots__ = (
@@ -145,6 +158,7 @@ class ClientDownstream(Downstream):
         "idle_upstream",
         "program",
         "routes",
+        "tunnel_replies",
     )
 
     def __init__(
@@ -160,6 +174,7 @@ class ClientDownstream(Downstream):
         self.idle_upstream: UpstreamConnection | None = None
         self.routes = routes
         self.program: str | None = None
+        self.tunnel_replies: TunnelReplies | None = None
         self._is_held = is_held
         self._registered = NO_EVENTS
 
@@ -238,11 +253,25 @@ class ClientDownstream(Downstream):
             self.set_deadline(self.context.limits.body_s)
             await IoWait(self.events(WRITE, None, 0))
 
+    @property
+    def speaks_http(self) -> bool:
+        """True if the client gets HTTP responses."""
+        return self.tunnel_replies is None
+
+    async def confirm_tunnel(self, head: bytes) -> None:
+        """Tell the client that its tunnel is open; `head` is the response for a client of HTTP. See
+        `deliver` for the errors."""
+        replies = self.tunnel_replies
+        await self.deliver(head if replies is None else replies.established)
+
     async def send_page(
         self, page: ErrorPage, request: Request | None, *, keep_alive: bool
     ) -> bool:
         """Send an error page to the client, whose request is None if its head was not parsed.
-        Return `keep_alive`, which is True if the connection stays open."""
+        Return True if the connection stays open, which needs `keep_alive`."""
+        if self.tunnel_replies is not None:
+            await self.refuse_tunnel(self.tunnel_replies.refused(page))
+            return False
         target = request.target.authority if request is not None else None
         octets = write_page(
             page,
@@ -255,6 +284,15 @@ class ClientDownstream(Downstream):
         if not keep_alive:
             await self.linger()
         return keep_alive
+
+    async def refuse_tunnel(self, reply: bytes) -> None:
+        """Send a reply to a client without HTTP before its connection is closed. Without a reply,
+        the close is a reset: an orderly end would look like an empty answer."""
+        if reply:
+            await self.deliver(reply)
+            await self.linger()
+        else:
+            self.client.reset_on_close()
 
     async def send_document(self, document: Document, request: Request) -> bool:
         """Send a document of TrayProxy's own to the client; return False: the connection closes."""

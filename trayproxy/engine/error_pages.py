@@ -418,6 +418,26 @@ def socks_refused(host: str, code: int) -> ErrorPage:
     )
 
 
+def tunnel_refused(status: int) -> ErrorPage:
+    """Return the page for a tunnel that the next hop refused with a status code, if the client
+    speaks no HTTP and cannot get the response of the next hop itself."""
+    if status == HTTPStatus.FORBIDDEN:
+        return ErrorPage(
+            502,
+            "The proxy does not allow this address",
+            "Your password is not the reason.",
+            "http_request_denied",
+            "TP-306",
+        )
+    is_unreachable = status in (404, 502, 503, 504)
+    return ErrorPage(
+        502,
+        f"The proxy refused the tunnel with status {status}",
+        "The upstream proxy did not connect to the address.",
+        "destination_unavailable" if is_unreachable else "proxy_internal_error",
+    )
+
+
 CONNECTION_CLOSED = ErrorPage(
     502,
     "The proxy closed the connection",

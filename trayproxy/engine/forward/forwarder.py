@@ -249,5 +249,5 @@ class Forwarder:
         upstream = self._downstream.upstream
         assert upstream is not None
         self._context.observer.reached(self._lease.route)
-        await self._downstream.deliver(ESTABLISHED)
+        await self._downstream.confirm_tunnel(ESTABLISHED)
         return self._relay.open_tunnel(upstream.stream)

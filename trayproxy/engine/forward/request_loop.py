@@ -9,9 +9,10 @@ from contextlib import suppress
 
 from trayproxy.engine import error_pages
 from trayproxy.engine.downstream import ClientDownstream
-from trayproxy.engine.error_pages import Document, ErrorPage
+from trayproxy.engine.error_pages import Document
 from trayproxy.engine.forward.fast_path import SentRequest
 from trayproxy.engine.forward.forwarder import Forwarder
+from trayproxy.engine.forward.received_request import received_request
 from trayproxy.engine.net.fd_task import READ, WRITE, FdTask, IoWait
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.transfer.head_cache import CachedRequest
@@ -19,7 +20,7 @@ from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.http.errors import MessageError
 from trayproxy.http.heads import find_head
-from trayproxy.http.request import Request, parse_request
+from trayproxy.http.request import Request
 from trayproxy.http.target import Form
 
 REQUESTS_PER_TURN = 64
@@ -146,7 +147,7 @@ class RequestLoop:
                 if end is not None:
                     head = bytes(client.inbox[:end])
                     del client.inbox[:end]
-                    return self._context.caches.requests.get(head) or self._parse(head)
+                    return received_request(self._context, head)
                 seen = len(client.inbox)
                 if not self._head_started:
                     self._head_started = True
@@ -161,29 +162,8 @@ class RequestLoop:
                 if await IoWait(events) != client.descriptor:
                     downstream.check_upstream()
 
-    def _parse(self, head: bytes) -> CachedRequest:
-        request = parse_request(head)
-        cached = CachedRequest(request, self._error_page(request))
-        self._context.caches.requests.store(head, cached, len(head))
-        return cached
-
     def _document(self, request: Request) -> Document | None:
         """Return the document of TrayProxy's own that is requested; None if none is."""
         if request.target.form is not Form.ORIGIN or request.method not in (b"GET", b"HEAD"):
             return None
         return self._context.own_address.documents.get(request.target.path)
-
-    def _error_page(self, request: Request) -> ErrorPage | None:
-        """Return the error page for a request which is not forwarded; None if it is forwarded."""
-        if request.target.form in (Form.ORIGIN, Form.ASTERISK):
-            return error_pages.NOT_A_PROXY_REQUEST
-        if request.method == b"TRACE":
-            # The final recipient may send the credentials back (RFC 9110, section 9.3.8).
-            return ErrorPage(
-                405, "TRACE is not passed on", "It could reveal your sign-in.", allow="GET"
-            )
-        if self._context.own_address.is_loop(request):
-            return error_pages.LOOP
-        if request.has_max_forwards_zero:
-            return error_pages.MAX_FORWARDS_REACHED
-        return None

@@ -2,7 +2,7 @@
 
 from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import ClientDownstream
-from trayproxy.engine.error_pages import CONNECTION_CLOSED, RequestRefusedError
+from trayproxy.engine.error_pages import CONNECTION_CLOSED, RequestRefusedError, tunnel_refused
 from trayproxy.engine.net.fd_task import READ, WRITE, IoWait
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.challenge_detection import (
@@ -40,8 +40,8 @@ class ResponseRelay(ResponseReader):
         tunnel it becomes after a response that opens a tunnel.
 
         Raises:
-            RequestRefusedError: The response is malformed or was cut short; nothing was sent to the
-                client.
+            RequestRefusedError: The response is malformed or was cut short, or a client without HTTP
+                cannot read it; nothing was sent to the client.
             OSError: The client's connection broke.
         """
         downstream, request = self._downstream, self._request
@@ -54,8 +54,11 @@ class ResponseRelay(ResponseReader):
             head = self._head_for_client(close=False)
             if self._cached.opens_tunnel:
                 self._context.caches.tunnel_replies.store(self._raw_head, head, len(head))
-            await downstream.deliver(head)
+            await downstream.confirm_tunnel(head)
             return self.open_tunnel(stream)
+        if not downstream.speaks_http:
+            downstream.drop_upstream()
+            raise RequestRefusedError(tunnel_refused(response.status))
         framing = client_framing(response, request.minor)
         keep_alive = request.keep_alive and writer.body_done and not isinstance(framing, UntilClose)
         head = self._head_for_client(close=not keep_alive)

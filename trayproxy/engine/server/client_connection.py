@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trayproxy.desk.broker import SilentUpstream
 from trayproxy.desk.credentials import Credentials
@@ -47,7 +47,13 @@ from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.pool import UpstreamConnection
 
+if TYPE_CHECKING:
+    from trayproxy.engine.forward.tunnel_session import TunnelSession
+
 logger = logging.getLogger(__name__)
+
+_SOCKS5 = 5
+"""The first octet of a SOCKS5 client (RFC 1928, section 3). No HTTP request begins with it."""
 
 
 class AcceptedConnection(NamedTuple):
@@ -102,7 +108,8 @@ class ClientConnection(Work[AcceptedConnection]):
         )
         self.tunnel: Tunnel | None = None
         self.sent: SentRequest | None = None
-        self._request_loop: RequestLoop | None = None
+        self._request_loop: RequestLoop | TunnelSession | None = None
+        self._has_sent_request = False
         self._silence: tuple[int, float] | None = None
 
     create = staticmethod(AcceptedConnection)
@@ -172,6 +179,7 @@ class ClientConnection(Work[AcceptedConnection]):
             downstream.set_deadline(downstream.context.limits.idle_s)
         elif isinstance(result, tuple):
             self.sent = result
+            self._has_sent_request = True
             cached, upstream = result
             downstream.expect_response(upstream, opens_tunnel=cached.opens_tunnel)
             if downstream.idle_upstream is not upstream:
@@ -199,10 +207,22 @@ class ClientConnection(Work[AcceptedConnection]):
                 downstream.keep_connecting(result.stream.socket)
             elif result is UPSTREAM_BROKEN:
                 downstream.drop_upstream()
+            inbox = downstream.client.inbox
+            if not self._has_sent_request and inbox and inbox[0] == _SOCKS5:
+                self._start_session()
+                return
             sent, self.sent = self.sent, None
             self._start(RequestLoop(downstream, self._services.auth, self._resume, sent, rest))
 
-    def _start(self, request_loop: RequestLoop) -> None:
+    def _start_session(self) -> None:
+        """Serve a client of SOCKS5."""
+        # Here, since most clients speak HTTP.
+        from trayproxy.engine.forward.tunnel_session import TunnelSession
+
+        self._start(TunnelSession(self.downstream, self._services.auth, self._resume, None))
+
+    def _start(self, request_loop: "RequestLoop | TunnelSession") -> None:
+        self._has_sent_request = True
         self._request_loop = request_loop
         self._run_step(request_loop, request_loop.task.start)
 
@@ -211,7 +231,9 @@ class ClientConnection(Work[AcceptedConnection]):
         if request_loop is not None:
             self._run_step(request_loop, partial(request_loop.task.step, woken_by))
 
-    def _run_step(self, request_loop: RequestLoop, step: Callable[[], bool]) -> None:
+    def _run_step(
+        self, request_loop: "RequestLoop | TunnelSession", step: Callable[[], bool]
+    ) -> None:
         """Run a step of the request loop. An unexpected error closes only this connection."""
         try:
             is_over = step()
