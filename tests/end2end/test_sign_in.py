@@ -55,6 +55,16 @@ PROGRAMS: dict[str, tuple[Program, str]] = {
         lambda user, site: user.curl("--cacert", str(site.trust), site.url("/hello")),
         "hello",
     ),
+    "curl, SOCKS5": (
+        lambda user, site: user.clients.curl(
+            "--socks5-hostname",
+            user.service.address,
+            "--cacert",
+            str(site.trust),
+            site.url("/hello"),
+        ),
+        "hello",
+    ),
     "requests": (
         lambda user, site: user.clients.requests(user.origin.url("/hello"), user.service.url),
         "200\nhello",
@@ -68,6 +78,15 @@ PROGRAMS: dict[str, tuple[Program, str]] = {
     "git": (lambda user, site: user.git("ls-remote", user.origin.url("/git/demo.git")), REFS),
     "git, tunnel": (
         lambda user, site: user.git("ls-remote", site.url("/git/demo.git"), trust=site.trust),
+        REFS,
+    ),
+    "git, SOCKS5": (
+        lambda user, site: user.clients.git(
+            f"socks5h://{user.service.address}",
+            "ls-remote",
+            site.url("/git/demo.git"),
+            trust=site.trust,
+        ),
         REFS,
     ),
     "chromium": (

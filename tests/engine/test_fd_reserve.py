@@ -15,6 +15,7 @@ from tests.engine.fakes import FakeRoutes
 from tests.engine.wire import ProxyClient, get
 from trayproxy.desktop.socket_owner.base import Endpoint, NullOwnerLookup
 from trayproxy.desktop.users import own_user
+from trayproxy.engine.error_pages import NOT_ALLOWED, ErrorPage
 from trayproxy.engine.server import fd_reserve
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.engine.server.fd_reserve import DescriptorReserve
@@ -29,6 +30,7 @@ class FakeAccessControl:
     """Admits all connections, or none."""
 
     is_open = True
+    refusal = NOT_ALLOWED
 
     def admits(
         self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None
@@ -38,7 +40,7 @@ class FakeAccessControl:
         return self.is_open
 
 
-def refuse(connection: socket.SocketType) -> None:
+def refuse(connection: socket.SocketType, page: ErrorPage) -> None:
     connection.send(REFUSED)
 
 

@@ -45,7 +45,7 @@ def body(length: int) -> bytes:
 # --- parsing, 9112 section 2 ---
 
 
-@pytest.mark.parametrize("octets", [b"\x16\x03\x01\x02\x00", b"\x05\x01\x00", b"SSH-2.0-x\r\n"])
+@pytest.mark.parametrize("octets", [b"\x16\x03\x01\x02\x00", b"\x04\x01\x00P", b"SSH-2.0-x\r\n"])
 def test_octets_that_are_not_http_are_refused_before_the_head_times_out(
     engine: Running, octets: bytes
 ) -> None:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
 from trayproxy.desk.broker import CredentialBroker
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.error_pages import Document, ErrorPage
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.poller import Poller
@@ -58,11 +59,13 @@ class Counters:
 
 
 class OwnAddress:
-    """The address of the engine's main listener, and its pseudonym in Via.
+    """The address of the engine's main listener, those of further listeners, and the pseudonym in
+    Via.
 
     Attributes:
         host: The IP address of the listener.
         port: The port of the listener; 0 while any free port is wanted.
+        others: The addresses of the further listeners.
         via: The pseudonym of TrayProxy in Via, to detect loops. It is random and created at each
             start, to identify no user.
         documents: The documents served at the address, by the path and query of their URLs.
@@ -71,6 +74,7 @@ class OwnAddress:
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
+        self.others: set[Endpoint] = set()
         self.via = b"trayproxy-" + os.urandom(4).hex().encode()
         self.documents: dict[bytes, Document] = {}
 
@@ -81,7 +85,10 @@ class OwnAddress:
     def is_among(self, addresses: tuple[Address, ...]) -> bool:
         """Return whether one of these addresses is an address of the engine's listeners."""
         for _, (host, port, *_) in addresses:
-            if port == self.port and is_local(ip_address(host)):
+            if (host, port) in self.others:
+                return True
+            is_own_port = port == self.port or any(port == other for _, other in self.others)
+            if is_own_port and is_local(ip_address(host)):
                 return True
         return False
 
@@ -90,10 +97,10 @@ class OwnAddress:
         if is_loop(request.fields, self.via):
             return True
         target = request.target.authority
-        if target is None or target.port != self.port:
+        if target is None or (target.port != self.port and not self.others):
             return False
         own = self.is_among(literal_address(target.host, target.port))
-        return own or target.host.rstrip(".") == "localhost"
+        return own or (target.port == self.port and target.host.rstrip(".") == "localhost")
 
 
 @dataclass(eq=False, slots=True)

@@ -1,9 +1,10 @@
 """The responses that TrayProxy generates itself.
 
-None of them is a 407, because every program would then prompt for a login itself (ux §5.3). A page
-has no external resources and contains no field of the request; all inserted text is escaped. The
-reason is also in ``Proxy-Status`` (RFC 9209), for scripts, and in the reason phrase, because most
-CONNECT clients show only the reason phrase.
+None of them is a 407 for a program on this computer, because every program would then prompt for a
+login itself (ux §5.3); a device that needs the password of TrayProxy gets one. A page has no
+external resources and contains no field of the request; all inserted text is escaped. The reason is
+also in ``Proxy-Status`` (RFC 9209), for scripts, and in the reason phrase, because most CONNECT
+clients show only the reason phrase.
 """
 
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class ErrorPage:
         code: The problem code, ``TP-201``, shown in the footer; empty if the page has no code.
         retry_after: Value of Retry-After in seconds; None for a response without Retry-After.
         allow: Value of Allow, for a 405; empty otherwise.
+        challenge: Value of Proxy-Authenticate, for a 407; empty otherwise.
         details: Text of the ``details`` parameter of Proxy-Status; if empty, the title is used.
     """
 
@@ -62,6 +64,7 @@ class ErrorPage:
     retry_after: int | None = None
     allow: str = ""
     details: str = ""
+    challenge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ def write_page(
         lines.append(f"Retry-After: {page.retry_after}")
     if page.allow:
         lines.append(f"Allow: {page.allow}")
+    if page.challenge:
+        lines.append(f"Proxy-Authenticate: {page.challenge}")
     if page.error:
         details = quotable(page.details or page.title)
         lines.append(f'Proxy-Status: TrayProxy; error={page.error}; details="{details}"')
@@ -204,6 +209,27 @@ NOT_ALLOWED = ErrorPage(
 )
 """The page for a request of another user's program. The title contains the remedy, because apt and
 many other programs show only the title."""
+
+DEVICE_NOT_ALLOWED = ErrorPage(
+    403,
+    "TrayProxy does not allow this device; devices adds others",
+    "TrayProxy passes requests on with the sign-in of the user who started it, so it serves only "
+    "the devices that this user has listed: trayproxy devices allow ADDRESS.",
+    "http_request_denied",
+    "TP-115",
+)
+"""For every request of another device that is not in the allow-list."""
+
+PASSWORD_NEEDED = ErrorPage(
+    407,
+    "TrayProxy wants a password from this device",
+    "The user of the computer with TrayProxy has set a password for other devices. It is not the "
+    "password of the company's proxy. Any user name will do.",
+    "http_request_denied",
+    "TP-116",
+    challenge='Basic realm="TrayProxy", charset="UTF-8"',
+)
+"""For a request of another device without the password of TrayProxy (RFC 7617)."""
 
 BUSY = ErrorPage(
     503,

@@ -81,6 +81,7 @@ class ConnectionScenario:
         flags: Any = SimpleNamespace(services=services)
         use: Any = SimpleNamespace(
             routes=None,
+            target=None,
             access_control=SimpleNamespace(
                 is_held=lambda connection: None, admits=lambda *accepted: True
             ),

@@ -38,9 +38,10 @@ def test_every_page_is_a_valid_response(page: ErrorPage) -> None:
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.status))
-def test_no_page_is_a_407(page: ErrorPage) -> None:
-    assert page.status != 407
-    assert b"proxy-authenticate" not in written(page).lower()
+def test_a_407_is_only_for_devices_without_the_password(page: ErrorPage) -> None:
+    assert (page.status == 407) is (page is error_pages.PASSWORD_NEEDED)
+    assert bool(page.challenge) is (page.status == 407)
+    assert (b"proxy-authenticate" in written(page).lower()) is bool(page.challenge)
 
 
 def test_a_page_contains_title_reason_and_origin() -> None:

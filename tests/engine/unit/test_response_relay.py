@@ -111,6 +111,8 @@ class RelayScenario:
             events=lambda client, stream, upstream: {5: client, 7: upstream},
             drop_upstream=lambda: self.calls.append("dropped"),
             deliver=self._deliver,
+            confirm_tunnel=self._deliver,
+            speaks_http=True,
             linger=self._linger,
         )
         self.cached = CachedRequest(parse_request(octets), None)

@@ -6,6 +6,7 @@ become a tunnel, or is to be closed.
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from trayproxy.engine import error_pages
 from trayproxy.engine.downstream import ClientDownstream
@@ -19,9 +20,13 @@ from trayproxy.engine.transfer.head_cache import CachedRequest
 from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.http.errors import MessageError
+from trayproxy.http.framing import NoBody
 from trayproxy.http.heads import find_head
 from trayproxy.http.request import Request
 from trayproxy.http.target import Form
+
+if TYPE_CHECKING:
+    from trayproxy.engine.forward.client_password import VerifyLogin
 
 REQUESTS_PER_TURN = 64
 """The number of pipelined requests answered before other connections get their turn: error pages
@@ -47,6 +52,7 @@ class RequestLoop:
         undelivered: bytes = b"",
         *,
         is_refused: bool = False,
+        verify: "VerifyLogin | None" = None,
     ) -> None:
         """Prepare to serve the requests of a client.
 
@@ -55,9 +61,11 @@ class RequestLoop:
             sent: The request sent by the fast path, without a response yet; None without one.
             undelivered: The unsent octets of a response of the fast path.
             is_refused: True if the client is above the maximum number of clients.
+            verify: Verifies the password that each request must carry; None if requests need none.
         """
         self._downstream = downstream
         self._auth = auth
+        self._verify = verify
         self._sent = sent
         self._undelivered = undelivered
         self._context = downstream.context
@@ -123,12 +131,23 @@ class RequestLoop:
             return False
         downstream.clear_deadline()
         self.is_between_requests = False
+        if self._verify is not None:
+            # Here, since programs on this computer need no password.
+            from trayproxy.engine.forward.client_password import is_authenticated
+
+            if not is_authenticated(cached.request.fields, self._verify):
+                return await self._ask_for_password(cached.request)
         if cached.page is not None:
             document = self._document(cached.request)
             if document is not None:
                 return await downstream.send_document(document, cached.request)
             return await downstream.send_page(cached.page, cached.request, keep_alive=False)
         return await Forwarder(downstream, self._auth, cached, upstream).forward()
+
+    async def _ask_for_password(self, request: Request) -> bool:
+        keep_alive = request.keep_alive and request.framing == NoBody()
+        page = error_pages.PASSWORD_NEEDED
+        return await self._downstream.send_page(page, request, keep_alive=keep_alive)
 
     async def _next_request(self) -> CachedRequest | None:
         """Return the next request; None if the client has closed its connection.

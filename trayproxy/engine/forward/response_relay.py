@@ -40,8 +40,8 @@ class ResponseRelay(ResponseReader):
         tunnel it becomes after a response that opens a tunnel.
 
         Raises:
-            RequestRefusedError: The response is malformed or was cut short, or a client without HTTP
-                cannot read it; nothing was sent to the client.
+            RequestRefusedError: The response is malformed or was cut short, or cannot be sent to a
+                client without HTTP; nothing was sent to the client.
             OSError: The client's connection broke.
         """
         downstream, request = self._downstream, self._request

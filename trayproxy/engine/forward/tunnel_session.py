@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.error_pages import ErrorPage
+from trayproxy.engine.forward.client_password import VerifyLogin
 from trayproxy.engine.forward.forwarder import Forwarder
 from trayproxy.engine.forward.received_request import received_request
 from trayproxy.engine.net.fd_task import FdTask, IoWait
 from trayproxy.engine.net.socks5_server import (
     SocksRefusedError,
     SocksReply,
-    VerifyLogin,
     read_target,
     write_reply,
 )
@@ -123,14 +123,14 @@ class TunnelSession:
                 read_target(self._verify), downstream.client, _wait, before_login=lambda: None
             )
         except SocksRefusedError as error:
-            logger.info("a SOCKS5 client was refused: %s (TP-511)", error)
+            logger.info("a SOCKS5 client was refused: %s (TP-112)", error)
             await downstream.refuse_tunnel(error.reply)
             return None
         except SocksConnectionLostError:
             reason = "it disconnected in the middle of its request"
         except TimeoutError:
             pass
-        logger.info("a SOCKS5 client was not served: %s (TP-511)", reason)
+        logger.info("a SOCKS5 client was not served: %s (TP-112)", reason)
         return None
 
     async def _open_tunnel(self, target: Authority) -> Tunnel | None:

@@ -8,7 +8,7 @@ connection is read.
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from trayproxy.desktop.socket_owner.base import (
     Endpoint,
@@ -18,6 +18,7 @@ from trayproxy.desktop.socket_owner.base import (
 )
 from trayproxy.desktop.socket_owner.factory import open_owner_lookup
 from trayproxy.desktop.users import User, own_user
+from trayproxy.engine.error_pages import NOT_ALLOWED, ErrorPage
 
 Inquiry = asyncio.Future[None]
 """Completes when the refused program is identified."""
@@ -42,6 +43,34 @@ def admits(owner: SocketOwner | None, own: User, allowed: frozenset[User]) -> bo
     return owner.user == own or owner.user in allowed
 
 
+class ConnectionAccess(Protocol):
+    """Decides for each accepted connection of a listener whether it is served.
+
+    Attributes:
+        inquiry: The inquiry to wait for before the last refused connection is answered; None to
+            answer immediately.
+    """
+
+    inquiry: Inquiry | None
+
+    @property
+    def refusal(self) -> ErrorPage:
+        """The page for the connection refused last."""
+
+    def admits(
+        self, connection: socket.SocketType, peer: tuple[Any, ...], local: Endpoint | None = None
+    ) -> bool:
+        """Return whether to serve a newly accepted connection.
+
+        Args:
+            peer: The address of the client, in the form of the socket module.
+            local: The local address; None to ask the socket.
+        """
+
+    def is_held(self, connection: socket.SocketType) -> bool | None:
+        """Return whether the client's end of a connection is still held; None if unknown."""
+
+
 class AccessControl:
     """Decides for each accepted connection whether it is served.
 
@@ -50,7 +79,10 @@ class AccessControl:
         open_to_all: True if every user may connect, without a look-up.
         inquiry: The inquiry to wait for before the last refused connection is answered; None to
             answer immediately.
+        refusal: The page for refused connections.
     """
+
+    refusal = NOT_ALLOWED
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ from trayproxy.engine.server.listener_use import ListenerUse
 from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.pool import UpstreamConnection
+from trayproxy.http.target import Authority
 
 if TYPE_CHECKING:
     from trayproxy.engine.forward.tunnel_session import TunnelSession
@@ -121,14 +122,19 @@ class ClientConnection(Work[AcceptedConnection]):
         access_control = use.access_control
         context.counters.active += 1
         if not access_control.admits(connection, peer, local):
-            self._services.refused_connections.answer_then_close(
-                downstream.client.socket, access_control.inquiry
-            )
+            if use.target is None:
+                self._services.refused_connections.answer_then_close(
+                    downstream.client.socket, access_control.inquiry, access_control.refusal
+                )
             downstream.reset_on_close()
             self._finish()
             return
-        if context.counters.active > context.limits.max_clients:
+        is_full = context.counters.active > context.limits.max_clients
+        if is_full and use.target is None:
             self._start(RequestLoop(downstream, self._services.auth, self._resume, is_refused=True))
+            return
+        if use.target is not None:
+            self._start_forward(use.target, is_full=is_full)
             return
         self._on_event(downstream.client.descriptor, READ)
         if self.sent is None and self._request_loop is None:
@@ -212,14 +218,24 @@ class ClientConnection(Work[AcceptedConnection]):
                 self._start_session()
                 return
             sent, self.sent = self.sent, None
-            self._start(RequestLoop(downstream, self._services.auth, self._resume, sent, rest))
+            auth, verify = self._services.auth, self.work.use.verify
+            loop = RequestLoop(downstream, auth, self._resume, sent, rest, verify=verify)
+            self._start(loop)
 
-    def _start_session(self) -> None:
-        """Serve a client of SOCKS5."""
+    def _start_forward(self, target: Authority, *, is_full: bool) -> None:
+        if is_full:
+            self.downstream.reset_on_close()
+            self._finish()
+        else:
+            self._start_session(target)
+
+    def _start_session(self, target: Authority | None = None) -> None:
+        """Serve a client of a fixed forward to this target, or of SOCKS5."""
         # Here, since most clients speak HTTP.
         from trayproxy.engine.forward.tunnel_session import TunnelSession
 
-        self._start(TunnelSession(self.downstream, self._services.auth, self._resume, None))
+        auth, verify = self._services.auth, self.work.use.verify
+        self._start(TunnelSession(self.downstream, auth, self._resume, target, verify))
 
     def _start(self, request_loop: "RequestLoop | TunnelSession") -> None:
         self._has_sent_request = True

@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic
 
 from trayproxy.desktop.socket_owner.base import Endpoint
-from trayproxy.engine.error_pages import BUSY, write_page
+from trayproxy.engine.error_pages import BUSY, ErrorPage, write_page
 from trayproxy.engine.net.resource_shortage import NO_DESCRIPTORS
 from trayproxy.engine.server.executor import is_client_gone
 from trayproxy.engine.server.listener_use import ListenerUse
@@ -29,7 +29,7 @@ class DescriptorReserve:
 
     def __init__(
         self,
-        refuse: Callable[[socket.SocketType], None],
+        refuse: Callable[[socket.SocketType, ErrorPage], None],
         address: Callable[[], str],
     ) -> None:
         """Open the reserved descriptor.
@@ -66,11 +66,14 @@ class DescriptorReserve:
             # Access control reads without blocking.
             connection.setblocking(False)
             try:
-                if use.access_control.admits(connection, peer, local):
+                is_admitted = use.access_control.admits(connection, peer, local)
+                if use.target is not None:
+                    pass  # The client of a fixed forward does not speak HTTP.
+                elif is_admitted:
                     self._send_busy_page(connection, error)
                 else:
                     with suppress(OSError):
-                        self._refuse(connection)
+                        self._refuse(connection, use.access_control.refusal)
                         # Unread data would reset the connection when it is closed immediately.
                         connection.recv(_MOST_READ)
             finally:

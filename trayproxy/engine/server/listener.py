@@ -155,11 +155,13 @@ class Listeners:
         """
         listener, address = self._listen_on(host, port, use)
         self._others[address] = listener
+        self._own_address.others.add(address)
         return address
 
     def remove(self, address: Endpoint) -> None:
         """Close a listener of `add`. Open client connections are not affected."""
         self._close(self._others.pop(address))
+        self._own_address.others.discard(address)
 
     def _listen_on(self, host: str, port: int, use: ListenerUse) -> tuple[Listener, Endpoint]:
         listener = Listener(ip_address(host), port, flags=self._flags)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from trayproxy.engine.error_pages import NOT_ALLOWED, write_page
+from trayproxy.engine.error_pages import NOT_ALLOWED, ErrorPage, write_page
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.server.access_control import Inquiry
 
@@ -26,11 +26,13 @@ class _Kept:
     """A refused connection, kept open for a moment.
 
     Attributes:
+        page: The response.
         until: When to close the connection, in the event loop's time.
         is_answered: Whether the response was written.
     """
 
     connection: socket.SocketType
+    page: ErrorPage
     until: float
     is_answered: bool
 
@@ -51,7 +53,7 @@ class RefusedConnections:
         self._wait_s = limits.linger_s
         self._most = min(64, max(1, limits.max_clients // CLIENTS_PER_REFUSED_CONNECTION))
         self._address = address
-        self._page = "", b""
+        self._written: tuple[str, ErrorPage | None, bytes] = "", None, b""
         self._kept: deque[_Kept] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -59,20 +61,21 @@ class RefusedConnections:
         """Return how many connections are kept open now."""
         return len(self._kept)
 
-    def answer(self, connection: socket.SocketType) -> None:
+    def answer(self, connection: socket.SocketType, page: ErrorPage = NOT_ALLOWED) -> None:
         """Write the response to a connection without reading from it and without blocking. Raise
         `OSError` if the client has disconnected."""
         address = self._address()
-        if self._page[0] != address:
-            page = write_page(
-                NOT_ALLOWED, address=address, host="", keep_alive=False, with_body=True
-            )
-            self._page = address, page
-        connection.send(self._page[1])  # The send buffer is empty, so the whole page fits.
+        if self._written[:2] != (address, page):
+            octets = write_page(page, address=address, host="", keep_alive=False, with_body=True)
+            self._written = address, page, octets
+        connection.send(self._written[2])  # The send buffer is empty, so the whole page fits.
         connection.shutdown(socket.SHUT_WR)
 
     def answer_then_close(
-        self, connection: socket.SocketType, inquiry: Inquiry | None = None
+        self,
+        connection: socket.SocketType,
+        inquiry: Inquiry | None = None,
+        page: ErrorPage = NOT_ALLOWED,
     ) -> None:
         """Answer a connection and take its descriptor over, unless its client has disconnected.
 
@@ -80,11 +83,12 @@ class RefusedConnections:
             connection: A non-blocking socket. The caller closes the socket object as usual.
             inquiry: Finds out which program the client is. The response is written when the
                 inquiry is done, or when the connection is closed if that comes first.
+            page: The response.
         """
         pending = None if inquiry is None or inquiry.done() else inquiry
         if pending is None:
             try:
-                self.answer(connection)
+                self.answer(connection, page)
             except OSError:
                 return
         if len(self._kept) >= self._most:
@@ -92,7 +96,7 @@ class RefusedConnections:
         held = socket.SocketType(
             connection.family, connection.type, connection.proto, connection.detach()
         )
-        kept = _Kept(held, self._loop.time() + self._wait_s, pending is None)
+        kept = _Kept(held, page, self._loop.time() + self._wait_s, pending is None)
         self._kept.append(kept)
         if pending is not None:
             pending.add_done_callback(lambda _: self._answer_late(kept))
@@ -103,7 +107,7 @@ class RefusedConnections:
         if not kept.is_answered:
             kept.is_answered = True
             with suppress(OSError):  # The client has disconnected.
-                self.answer(kept.connection)
+                self.answer(kept.connection, kept.page)
 
     def _close(self, kept: _Kept) -> None:
         self._answer_late(kept)
