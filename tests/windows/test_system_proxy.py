@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.desktop.system_proxy.turning_on import turn_on
 from tests.support.process_output import PATIENCE
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView
 from trayproxy.desktop.system_proxy.windows import (
@@ -34,8 +35,7 @@ from trayproxy.desktop.system_proxy.wininet import (
 )
 from trayproxy.desktop.system_proxy_change.factory import watch_system_proxy
 from trayproxy.desktop.system_proxy_change.windows import KEY, WindowsSystemProxyWatch
-from trayproxy.system_settings.apply import TargetChange, apply
-from trayproxy.system_settings.journal import Journal, JournalFile
+from trayproxy.system_settings.journal import JournalFile
 from trayproxy.system_settings.restore import Restored, restore
 
 winreg: Any = importlib.import_module("winreg")
@@ -190,15 +190,9 @@ def target() -> WindowsTarget:
     return WindowsTarget(KeepingWinInet(), WindowsRegistry())
 
 
-def turn_on(file: JournalFile, target: WindowsTarget, setting: ProxySetting = SETTING) -> None:
-    present = target.read()
-    change = TargetChange(target, present, target.wanted(setting, present).values)
-    apply(file, [change], lambda records: Journal(1, "", 0.0, records))
-
-
 def test_the_system_proxy_is_set_and_restored(file: JournalFile, target: WindowsTarget) -> None:
     before, registry = target.read(), values()
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     assert target.describe(target.read()) == ProxyView(ProxyKind.MANUAL, "127.0.0.1:3128")
     assert (values()["ProxyServer"], values()["ProxyEnable"]) == ("127.0.0.1:3128", 1)
     assert restore(file, lambda name: target) == Restored(True, (NAME,))
@@ -211,7 +205,7 @@ def test_the_proxy_of_the_company_is_restored(file: JournalFile, target: Windows
     calls.write(LAN, {SERVER: COMPANY, BYPASS: "<local>", FLAGS: DIRECT | PROXY | AUTO_DETECT})
     target = WindowsTarget(calls, WindowsRegistry())
     before, registry = target.read(), values()
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     assert values()["ProxyServer"] == "127.0.0.1:3128"
     restore(file, lambda name: target)
     assert (target.read(), values()) == (before, registry)
@@ -230,7 +224,7 @@ def test_a_pac_file_is_set_and_the_proxy_restored(file: JournalFile, target: Win
 
 
 def test_the_proxy_of_another_program_stays(file: JournalFile, target: WindowsTarget) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     set_value("ProxyServer", "127.0.0.1:8888")
     restored = restore(file, lambda name: target)
     assert (NAME, "server of LAN") in restored.left

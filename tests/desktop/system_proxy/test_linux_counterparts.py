@@ -12,6 +12,7 @@ from jeepney import MatchRule, message_bus
 from jeepney.io.blocking import Proxy, open_dbus_connection
 
 from tests.desktop.system_proxy.crash import crash_after, crashing_files, is_crashed
+from tests.desktop.system_proxy.turning_on import turn_on, turn_on_all
 from tests.support.dconf_session import DconfSession, dconf_session
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, home
@@ -22,10 +23,9 @@ from trayproxy.desktop.system_proxy.gsettings import GSettingsTarget, find_gsett
 from trayproxy.desktop.system_proxy.kde import KdeTarget
 from trayproxy.desktop.system_proxy.linux_commands import command_finder, session_environment
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
-from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError
 from trayproxy.system_settings.entries import Change, TargetError
-from trayproxy.system_settings.journal import Journal, JournalFile
-from trayproxy.system_settings.record import TargetRecord
+from trayproxy.system_settings.journal import JournalFile
 from trayproxy.system_settings.restore import restore
 
 URL = "http://127.0.0.1:3128/token/proxy.pac"
@@ -108,24 +108,8 @@ def clean(session: DconfSession) -> Iterator[None]:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> JournalFile:
-    return JournalFile(tmp_path / "journal")
-
-
-@pytest.fixture
 def find(session: DconfSession) -> Callable[[str], ProxyTarget]:
     return lambda name: linux.find_target(name, session.environment)
-
-
-def make_journal(records: tuple[TargetRecord, ...]) -> Journal:
-    return Journal(1, "", 1.0, records)
-
-
-def turn_on(
-    file: JournalFile, targets: Sequence[ProxyTarget], setting: ProxySetting = MANUAL
-) -> None:
-    changes = [TargetChange(t, t.read(), t.wanted(setting, {}).values) for t in targets]
-    apply(file, changes, make_journal)
 
 
 # --- dconf and gsettings -------------------------------------------------------------------------
@@ -143,7 +127,7 @@ def test_dconf_is_restored_octet_for_octet(
     session.load(before)
     dump = session.dump()
     target = find("gsettings")
-    turn_on(file, [target], setting)
+    turn_on(file, target, setting)
     view = target.describe(target.read())
     assert view.address == (URL if setting.uses_pac else "127.0.0.1:3128")
     assert session.dump() != dump
@@ -158,7 +142,7 @@ def test_programs_of_gnome_use_trayproxy(
     session.load(COMPANY)
     as_before = session.proxies(list(URLS), **GNOME)
     assert as_before[0] == "http://user:secret@proxy.example:8080"
-    turn_on(file, [find("gsettings")])
+    turn_on(file, find("gsettings"), MANUAL)
     # Without the login of the old proxy.
     assert session.proxies(list(URLS), **GNOME) == list(URLS.values())
     restore(file, find)
@@ -172,7 +156,7 @@ def test_after_a_power_cut_during_the_restoration_dconf_is_restored(
     dump = session.dump()
     run = command_runner(session_environment(session.environment, "/nowhere"))
     for writes in count():
-        turn_on(file, [target_of(run)])
+        turn_on(file, target_of(run), MANUAL)
         target = target_of(crashing(run, writes))
         has_crashed = is_crashed(partial(restore, file, {target.name: target}.__getitem__))
         restore(file, lambda name: target_of(run))
@@ -194,7 +178,7 @@ def test_after_a_power_cut_between_any_two_writes_dconf_is_restored(
     for writes in count():
         file = JournalFile(tmp_path / f"journal-{writes}")
         target = target_of(crashing(run, writes))
-        has_crashed = is_crashed(partial(turn_on, file, [target], setting))
+        has_crashed = is_crashed(partial(turn_on, file, target, setting))
         # The restoration crashes after its first write as well, and is then started again.
         is_crashed(partial(restore, file, {target.name: target_of(crashing(run, 1))}.__getitem__))
         restore(file, {target.name: target_of(run)}.__getitem__)
@@ -235,7 +219,7 @@ def test_without_dconf_unset_values_are_unset_again(
     for before in ({}, {**COMPANY, "/system/proxy/http/port": "8081"}):
         session.load(before)
         dump = session.dump()
-        turn_on(file, [target])
+        turn_on(file, target, MANUAL)
         assert session.proxies(["http://www.example/"], **GNOME) == [OURS]
         restore(file, lambda name: target)
         assert session.dump() == dump
@@ -262,7 +246,7 @@ def test_defaults_and_locks_of_an_administrator(
     assert target.describe(target.read()) == ProxyView(ProxyKind.PAC, "http://pac.example/")
     assert not target.is_managed
     for setting in (MANUAL, PAC):
-        turn_on(file, [target], setting)
+        turn_on(file, target, setting)
         restore(file, find)
         # Only the database of the user: `dconf dump` with the profile would not show a difference.
         assert session.dump() == ""
@@ -270,7 +254,7 @@ def test_defaults_and_locks_of_an_administrator(
     session.output("dconf", "compile", tmp_path / "site", folder)
     assert find("gsettings").is_managed
     with pytest.raises(NotAppliedError, match="gsettings refuses to change “mode”: The key is not"):
-        turn_on(file, [target])
+        turn_on(file, target, MANUAL)
     assert session.dump() == ""
     assert file.load() is None
 
@@ -281,7 +265,7 @@ def test_without_a_bus_nothing_is_reported_as_changed(
     environ = {**session.environment, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere/bus"}
     target = linux.find_target("gsettings", environ)
     with pytest.raises(NotAppliedError, match="does not keep its new value") as failure:
-        turn_on(file, [target])
+        turn_on(file, target, MANUAL)
     assert failure.value.is_rolled_back
     assert session.dump() == ""
 
@@ -349,7 +333,7 @@ def test_kconfig_reads_the_written_values(
     setting: ProxySetting,
 ) -> None:
     target = find("kioslaverc")
-    turn_on(file, [target], setting)
+    turn_on(file, target, setting)
     for key, value in target.wanted(setting, {}).values.items():
         assert f"={kreadconfig(session, key)}" == value
     assert kreadconfig(session, "ftpProxy") == "ftp://proxy.example 8080"
@@ -364,7 +348,7 @@ def test_programs_of_kde_use_trayproxy(
     find: Callable[[str], ProxyTarget],
 ) -> None:
     as_before = session.proxies(list(URLS), **KDE)
-    turn_on(file, [find("kioslaverc")])
+    turn_on(file, find("kioslaverc"), MANUAL)
     assert session.proxies(list(URLS), **KDE) == list(URLS.values())
     restore(file, find)
     assert session.proxies(list(URLS), **KDE) == as_before
@@ -378,7 +362,7 @@ def test_kde_saves_its_settings_in_between(
     find: Callable[[str], ProxyTarget],
 ) -> None:
     kioslaverc.write_bytes(b"# by hand\n" + settings_of_kde)
-    turn_on(file, [find("kioslaverc")])
+    turn_on(file, find("kioslaverc"), MANUAL)
     kwriteconfig(session, "ftpProxy", "ftp://127.0.0.1 1")
     kwriteconfig(session, "ftpProxy", "ftp://proxy.example 8080")
     assert restore(file, find).left == ()
@@ -396,7 +380,7 @@ def test_kconfig_removes_the_remaining_keys(
     kwriteconfig(session, "ProxyType", "--delete")
     left_by_kconfig = kioslaverc.read_bytes()
     kioslaverc.unlink()
-    turn_on(file, [find("kioslaverc")])
+    turn_on(file, find("kioslaverc"), MANUAL)
     restore(file, find)
     assert kioslaverc.read_bytes() == left_by_kconfig == b""
 
@@ -413,7 +397,7 @@ def test_defaults_of_an_administrator_in_kde(
         return linux.find_target(name, environ)
 
     target = find("kioslaverc")
-    turn_on(file, [target])
+    turn_on(file, target, MANUAL)
     assert target.describe(target.read()) == ProxyView(ProxyKind.MANUAL, "127.0.0.1:3128")
     restore(file, find)
     assert kioslaverc.read_bytes() == b""
@@ -430,7 +414,7 @@ def test_after_a_power_cut_between_any_two_operations_kioslaverc_is_restored(
         for cut_again in count():
             file = JournalFile(tmp_path / f"journal-{cut}-{cut_again}")
             with crashing_files(cut):
-                has_crashed = is_crashed(partial(turn_on, file, [target]))
+                has_crashed = is_crashed(partial(turn_on, file, target, MANUAL))
             # The restoration is cut as well, and then started again.
             with crashing_files(cut_again):
                 has_crashed_again = is_crashed(partial(restore, file, lambda name: target))
@@ -482,7 +466,7 @@ def test_all_targets_of_a_desktop_are_restored(
     dump = session.dump()
     environ = {"XDG_CURRENT_DESKTOP": desktop}
     choices = linux.choose_targets(environ, lambda name: name, starts_at_log_in=True)
-    turn_on(file, [find(choice.name) for choice in choices], setting)
+    turn_on_all(file, [find(choice.name) for choice in choices], setting)
     variables = Path(session.environment["XDG_CONFIG_HOME"], "environment.d/60-trayproxy.conf")
     assert variables.exists() is (desktop == "XFCE" and not setting.uses_pac)
     assert (kioslaverc.read_bytes() != settings_of_kde) is (desktop == "KDE")
@@ -508,7 +492,7 @@ def test_a_failure_of_the_second_target_restores_the_first(
     no_bus = {**session.environment, "DBUS_SESSION_BUS_ADDRESS": address}
     targets = [find("kioslaverc"), linux.find_target("gsettings", no_bus)]
     with pytest.raises(NotAppliedError) as failure:
-        turn_on(file, targets)
+        turn_on_all(file, targets, MANUAL)
     assert (failure.value.target, failure.value.is_rolled_back) == ("gsettings", True)
     assert kioslaverc.read_bytes() == settings_of_kde
     assert session.dump() == dump

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.desktop.system_proxy.turning_on import turn_on
 from trayproxy.desktop.config_home import config_home
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView
 from trayproxy.desktop.system_proxy.environment_d import (
@@ -15,10 +16,9 @@ from trayproxy.desktop.system_proxy.environment_d import (
     no_proxy,
 )
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
-from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError
 from trayproxy.system_settings.entries import Change, TargetError
-from trayproxy.system_settings.journal import Journal, JournalFile
-from trayproxy.system_settings.record import TargetRecord
+from trayproxy.system_settings.journal import JournalFile
 from trayproxy.system_settings.restore import restore
 
 URL = "http://127.0.0.1:3128/proxy.pac"
@@ -41,21 +41,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "config" / "environment.d" / "60-trayproxy.conf"
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> JournalFile:
-    return JournalFile(tmp_path / "journal")
-
-
-def make_journal(records: tuple[TargetRecord, ...]) -> Journal:
-    return Journal(1, "", 1.0, records)
-
-
-def turn_on(file: JournalFile, target: EnvironmentTarget) -> None:
-    apply(
-        file, [TargetChange(target, target.read(), target.wanted(MANUAL, {}).values)], make_journal
-    )
-
-
 def test_the_file_has_the_variables_in_both_cases(path: Path) -> None:
     wanted = EnvironmentTarget(path).wanted(MANUAL, {})
     assert wanted.values == {KEY: TEXT}
@@ -70,7 +55,7 @@ def test_a_pac_file_is_not_expressed(path: Path) -> None:
 def test_the_file_is_written_and_removed(path: Path, file: JournalFile) -> None:
     target = EnvironmentTarget(path)
     assert target.read() == {KEY: None}
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     assert path.read_bytes() == TEXT.encode()
     assert list(path.parent.iterdir()) == [path]
     restore(file, lambda name: target)
@@ -82,7 +67,7 @@ def test_another_text_is_restored(path: Path, file: JournalFile, octets: bytes) 
     path.parent.mkdir(parents=True)
     path.write_bytes(octets)
     target = EnvironmentTarget(path)
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     assert path.read_bytes() == TEXT.encode()
     restore(file, lambda name: target)
     assert path.read_bytes() == octets
@@ -90,7 +75,7 @@ def test_another_text_is_restored(path: Path, file: JournalFile, octets: bytes) 
 
 def test_a_file_that_the_user_has_edited_stays(path: Path, file: JournalFile) -> None:
     target = EnvironmentTarget(path)
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     path.write_text("http_proxy=http://mine:1\n")
     assert restore(file, lambda name: target).left == (("environment.d", "file"),)
     assert path.read_text() == "http_proxy=http://mine:1\n"
@@ -109,7 +94,7 @@ def test_a_refused_write_changes_nothing(path: Path, file: JournalFile) -> None:
     path.parent.parent.mkdir()
     path.parent.write_bytes(b"")  # A file in place of the folder.
     with pytest.raises(NotAppliedError, match="cannot be written") as failure:
-        turn_on(file, EnvironmentTarget(path))
+        turn_on(file, EnvironmentTarget(path), MANUAL)
     assert failure.value.is_rolled_back
     assert file.load() is None
 
@@ -120,7 +105,7 @@ def test_a_link_is_left_alone(path: Path, file: JournalFile, tmp_path: Path) -> 
     (tmp_path / "elsewhere").write_text("a=b\n")
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(NotAppliedError, match="is a symbolic link"):
-        turn_on(file, EnvironmentTarget(path))
+        turn_on(file, EnvironmentTarget(path), MANUAL)
     assert (tmp_path / "elsewhere").read_text() == "a=b\n"
     assert path.is_symlink()
 

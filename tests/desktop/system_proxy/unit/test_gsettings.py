@@ -17,6 +17,7 @@ from tests.desktop.system_proxy.fake_gsettings import (
     GSETTINGS,
     FakeGSettings,
 )
+from tests.desktop.system_proxy.turning_on import turn_on
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView
 from trayproxy.desktop.system_proxy.gsettings import (
     KEYS,
@@ -30,10 +31,9 @@ from trayproxy.desktop.system_proxy.gsettings import (
     user_database,
 )
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
-from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError
 from trayproxy.system_settings.entries import Change, SettingsTarget, TargetError, Value
-from trayproxy.system_settings.journal import Journal, JournalFile
-from trayproxy.system_settings.record import TargetRecord
+from trayproxy.system_settings.journal import JournalFile
 from trayproxy.system_settings.restore import restore
 
 URL = "http://127.0.0.1:3128/proxy.pac"
@@ -57,22 +57,8 @@ def target_of(fake: FakeGSettings, *, dconf: bool = True, site: bool = False) ->
     return GSettingsTarget(fake, GSETTINGS, DCONF if dconf else None, DATABASE if site else "")
 
 
-def make_journal(records: tuple[TargetRecord, ...]) -> Journal:
-    return Journal(1, "", 1.0, records)
-
-
-def turn_on(file: JournalFile, target: GSettingsTarget, setting: ProxySetting = MANUAL) -> None:
-    change = TargetChange(target, target.read(), target.wanted(setting, {}).values)
-    apply(file, [change], make_journal)
-
-
 def finder(target: SettingsTarget) -> Callable[[str], SettingsTarget]:
     return lambda name: {target.name: target}[name]
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> JournalFile:
-    return JournalFile(tmp_path / "journal")
 
 
 # --- Reading -------------------------------------------------------------------------------------
@@ -88,7 +74,7 @@ def test_without_dconf_defaults_count_as_unset(file: JournalFile) -> None:
     fake = FakeGSettings({"http host": "''", "http port": "8081", "mode": "'none'"})
     target = target_of(fake, dconf=False)
     assert target.read() == {key: DEFAULTS[key] for key in KEYS} | {"http port": "8081"}
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     assert target.describe(target.read()) == ProxyView(ProxyKind.MANUAL, "127.0.0.1:3128")
     restore(file, finder(target))
     assert fake.user == {"http port": "8081"}
@@ -321,13 +307,13 @@ def changed_keys(fake: FakeGSettings) -> list[str]:
 def test_the_mode_is_changed_last_and_restored_first(file: JournalFile) -> None:
     fake = FakeGSettings(COMPANY)
     target = target_of(fake)
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     assert (
         changed_keys(fake)[-1] == "org.gnome.system.proxy mode"
         or fake.user["mode"] == (COMPANY["mode"])
     )
     fake = FakeGSettings()
-    turn_on(JournalFile(file.path.with_name("other")), target_of(fake))
+    turn_on(JournalFile(file.path.with_name("other")), target_of(fake), MANUAL)
     assert changed_keys(fake)[-1] == "org.gnome.system.proxy mode"
     fake.calls.clear()
     restore(JournalFile(file.path.with_name("other")), finder(target_of(fake)))
@@ -360,7 +346,7 @@ def test_after_a_refused_change_nothing_is_changed(
     fake = FakeGSettings(user)
     getattr(fake, kind).add(key)
     with pytest.raises(NotAppliedError, match=key) as failure:
-        turn_on(file, target_of(fake))
+        turn_on(file, target_of(fake), MANUAL)
     assert failure.value.is_rolled_back
     assert fake.user == user
     assert file.load() is None
@@ -387,7 +373,7 @@ def test_after_a_crash_between_any_two_writes_the_values_return(
 def test_a_value_of_another_type_is_restored_with_dconf(file: JournalFile) -> None:
     fake = FakeGSettings({"http port": "'8080'"})
     target = target_of(fake)
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     assert fake.user["http port"] == "3128"
     assert restore(file, finder(target)).failures == ()
     assert fake.user == {"http port": "'8080'"}
@@ -398,7 +384,7 @@ def test_the_login_of_the_old_proxy_is_not_sent_to_the_proxy_of_another_program(
 ) -> None:
     fake = FakeGSettings(COMPANY)
     target = target_of(fake)
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     fake.user |= {"http host": "'elsewhere.example'", "http port": "80"}
     assert restore(file, finder(target)).left == (("gsettings", "http"),)
     assert fake.user["http use-authentication"] == "false"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.desktop.system_proxy.turning_on import turn_on
 from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView
 from trayproxy.desktop.system_proxy.kde import (
@@ -20,10 +21,9 @@ from trayproxy.desktop.system_proxy.kde import (
     values_of,
 )
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
-from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError
 from trayproxy.system_settings.entries import Change, TargetError, Value
-from trayproxy.system_settings.journal import Journal, JournalFile
-from trayproxy.system_settings.record import TargetRecord
+from trayproxy.system_settings.journal import JournalFile
 from trayproxy.system_settings.restore import restore
 
 URL = "http://127.0.0.1:3128/proxy.pac"
@@ -88,11 +88,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "config" / "kioslaverc"
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> JournalFile:
-    return JournalFile(tmp_path / "journal")
-
-
 def target_of(path: Path, *site_files: Path, bus: FakeBus | None = None) -> KdeTarget:
     bus = bus or FakeBus()
     return KdeTarget(path, bus.run, bus.which, site_files)
@@ -102,16 +97,6 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text.encode())
     return path
-
-
-def make_journal(records: tuple[TargetRecord, ...]) -> Journal:
-    return Journal(1, "", 1.0, records)
-
-
-def turn_on(file: JournalFile, target: KdeTarget, setting: ProxySetting = MANUAL) -> None:
-    apply(
-        file, [TargetChange(target, target.read(), target.wanted(setting, {}).values)], make_journal
-    )
 
 
 # --- Reading -------------------------------------------------------------------------------------
@@ -334,7 +319,7 @@ def test_the_file_is_restored_octet_for_octet(
 
 def test_a_new_file_stays_as_an_empty_file(path: Path, file: JournalFile) -> None:
     target = target_of(path)
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     restore(file, lambda name: target)
     assert path.read_bytes() == b""
     assert list(path.parent.iterdir()) == [path]
@@ -342,7 +327,7 @@ def test_a_new_file_stays_as_an_empty_file(path: Path, file: JournalFile) -> Non
 
 def test_kde_may_write_the_file_again_in_between(path: Path, file: JournalFile) -> None:
     target = target_of(write(path, COMPANY))
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     # KConfig sorts the entries and removes comments.
     head, _, group = path.read_text().partition("[Proxy Settings]\n")
     rewritten = head + "[Proxy Settings]\n" + "".join(sorted(group.splitlines(True)))
@@ -353,7 +338,7 @@ def test_kde_may_write_the_file_again_in_between(path: Path, file: JournalFile) 
 
 def test_values_of_another_program_stay(path: Path, file: JournalFile) -> None:
     target = target_of(write(path, COMPANY))
-    turn_on(file, target)
+    turn_on(file, target, MANUAL)
     on = path.read_text()
     write(path, on.replace("httpProxy=http://127.0.0.1 3128", "httpProxy=http://new 80"))
     assert restore(file, lambda name: target).left == (("kioslaverc", "http"),)
@@ -393,7 +378,7 @@ def test_a_refused_write_changes_nothing(path: Path, file: JournalFile) -> None:
     # The name of the temporary file is taken by a folder, so that it cannot be created.
     path.with_name(".kioslaverc.trayproxy-new").mkdir()
     with pytest.raises(NotAppliedError, match="kioslaverc cannot be written: ") as failure:
-        turn_on(file, target_of(path))
+        turn_on(file, target_of(path), MANUAL)
     assert path.read_bytes() == COMPANY.encode()
     # The roll-back has nothing to write.
     assert failure.value.is_rolled_back

@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.desktop.system_proxy.turning_on import turn_on
 from trayproxy.desktop.commands import CommandResult
 from trayproxy.desktop.system_proxy.base import (
     ADMINISTRATOR_NEEDED,
@@ -17,7 +17,7 @@ from trayproxy.desktop.system_proxy.base import (
     ProxyView,
 )
 from trayproxy.desktop.system_proxy.macos import MacTarget
-from trayproxy.system_settings.apply import NotAppliedError, RefusedPart, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError, TargetChange, apply
 from trayproxy.system_settings.entries import TargetError
 from trayproxy.system_settings.journal import Journal, JournalFile
 from trayproxy.system_settings.restore import restore
@@ -166,19 +166,6 @@ def target(mac: FakeMac) -> MacTarget:
     return MacTarget(mac.run, mac.run_as_administrator)
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> JournalFile:
-    return JournalFile(tmp_path / "journal")
-
-
-def turn_on(
-    file: JournalFile, target: MacTarget, setting: ProxySetting = SETTING
-) -> tuple[RefusedPart, ...]:
-    present = target.read()
-    change = TargetChange(target, present, target.wanted(setting, present).values)
-    return apply(file, [change], lambda records: Journal(1, "", 0.0, records))
-
-
 def company() -> FakeNetworkService:
     service = FakeNetworkService()
     service.addresses = {"webproxy": ("old", "8080"), "securewebproxy": ("old", "8080")}
@@ -192,7 +179,7 @@ def test_every_enabled_service_is_set_and_restored(
     mac: FakeMac, target: MacTarget, file: JournalFile
 ) -> None:
     mac.services["VPN of Büro"] = company()
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     for service in mac.services.values():
         assert service.addresses["securewebproxy"] == ("127.0.0.1", "3128")
         assert service.states == {
@@ -228,7 +215,7 @@ def test_a_proxy_with_a_login_is_not_replaced(
     service = mac.services["Wi-Fi"]
     service.addresses["webproxy"], service.login["webproxy"] = ("old", "8080"), "1"
     service.states["webproxy"] = "on"
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     assert service.addresses["webproxy"] == ("old", "8080")
     assert (service.states["webproxy"], service.states["autoproxy"]) == ("off", "on")
     assert service.url == URL
@@ -241,7 +228,7 @@ def test_a_proxy_with_a_login_is_not_replaced(
 def test_a_login_that_another_program_has_added_is_left(
     mac: FakeMac, target: MacTarget, file: JournalFile
 ) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     service = mac.services["Wi-Fi"]
     service.addresses["webproxy"], service.login["webproxy"] = ("new", "8080"), "1"
     assert ("networksetup", "web address of Wi-Fi") in restore(file, lambda name: target).left
@@ -255,7 +242,7 @@ def test_the_password_is_asked_for_once(
     mac: FakeMac, target: MacTarget, file: JournalFile, administrator: bool, shared: bool
 ) -> None:
     mac.is_administrator, mac.is_shared = administrator, shared
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     assert mac.prompts == 1
     assert mac.services["Wi-Fi"].addresses["webproxy"] == ("127.0.0.1", "3128")
     restore(file, lambda name: target)
@@ -268,7 +255,7 @@ def test_without_the_password_nothing_is_changed(
 ) -> None:
     mac.is_shared = mac.gives_password = False
     with pytest.raises(NotAppliedError) as failure:
-        turn_on(file, target)
+        turn_on(file, target, SETTING)
     assert failure.value.reason == ADMINISTRATOR_NEEDED
     assert failure.value.is_rolled_back
     assert mac.services == {"Wi-Fi": FakeNetworkService(), "VPN of Büro": FakeNetworkService()}
@@ -291,7 +278,7 @@ def test_after_a_failed_command_nothing_is_changed(
                 mac.failing = ""
 
     with pytest.raises(NotAppliedError, match="not valid"):
-        turn_on(file, Once(mac.run, mac.run_as_administrator))
+        turn_on(file, Once(mac.run, mac.run_as_administrator), SETTING)
     assert failing
     assert mac.services == {"Wi-Fi": company(), "VPN of Büro": FakeNetworkService()}
 
@@ -300,7 +287,7 @@ def test_a_service_that_cannot_be_read_is_left_alone(
     mac: FakeMac, target: MacTarget, file: JournalFile
 ) -> None:
     mac.broken.add("VPN of Büro")
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     assert mac.services["Wi-Fi"].addresses["webproxy"] == ("127.0.0.1", "3128")
     mac.broken.clear()
     restore(file, lambda name: target)
@@ -311,7 +298,7 @@ def test_a_service_that_cannot_be_read_is_left_alone(
 def test_a_service_that_is_not_there_for_the_moment_is_restored_later(
     mac: FakeMac, target: MacTarget, file: JournalFile, kind: str
 ) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     getattr(mac, kind).add("VPN of Büro")
     restore(file, lambda name: MacTarget(mac.run, mac.run_as_administrator))
     assert mac.services["Wi-Fi"] == FakeNetworkService()
@@ -327,7 +314,7 @@ def test_a_service_that_refuses_a_command_is_skipped(
 ) -> None:
     mac.services["Wi-Fi"] = company()
     mac.failing = "-setautoproxystate"
-    assert [refusal.part for refusal in turn_on(file, target)] == ["Wi-Fi"]
+    assert [refusal.part for refusal in turn_on(file, target, SETTING)] == ["Wi-Fi"]
     assert mac.services["VPN of Büro"].addresses["webproxy"] == ("127.0.0.1", "3128")
     mac.failing = ""
     restore(file, lambda name: target)
@@ -374,7 +361,7 @@ def test_without_a_service_nothing_can_be_read(mac: FakeMac, target: MacTarget) 
 def test_the_settings_of_another_program_stay(
     mac: FakeMac, target: MacTarget, file: JournalFile
 ) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     mac.services["Wi-Fi"].addresses["webproxy"] = ("127.0.0.1", "8888")
     restore(file, lambda name: target)
     service = mac.services["Wi-Fi"]

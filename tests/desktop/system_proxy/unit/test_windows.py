@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.desktop.system_proxy.turning_on import turn_on
 from trayproxy.desktop.system_proxy.base import (
     BypassKind,
     BypassRule,
@@ -21,9 +21,9 @@ from trayproxy.desktop.system_proxy.wininet import (
     SERVER,
     ConnectionSettings,
 )
-from trayproxy.system_settings.apply import NotAppliedError, RefusedPart, TargetChange, apply
+from trayproxy.system_settings.apply import NotAppliedError, RefusedPart
 from trayproxy.system_settings.entries import TargetError
-from trayproxy.system_settings.journal import Journal, JournalFile
+from trayproxy.system_settings.journal import JournalFile
 from trayproxy.system_settings.restore import restore
 
 DIRECT = ConnectionSettings(1, None, None, None)
@@ -87,22 +87,10 @@ def target(wininet: FakeWinInet) -> WindowsTarget:
     return WindowsTarget(wininet, FakeRegistry("DefaultConnectionSettings", "VPN of LAN"))
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> JournalFile:
-    return JournalFile(tmp_path / "journal")
-
-
-def turn_on(
-    file: JournalFile, target: WindowsTarget, setting: ProxySetting = SETTING
-) -> tuple[RefusedPart, ...]:
-    change = TargetChange(target, target.read(), target.wanted(setting, target.read()).values)
-    return apply(file, [change], lambda records: Journal(1, "", 0.0, records))
-
-
 def test_every_connection_is_set_and_restored(
     wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
 ) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     ours = ConnectionSettings(3, "127.0.0.1:3128", "localhost;127.*;[::1]", None)
     assert wininet.connections == {
         "": ours,
@@ -130,7 +118,7 @@ def test_if_the_lan_refuses_a_change_nothing_is_changed(
 ) -> None:
     wininet.refused.add("")
     with pytest.raises(NotAppliedError, match="error 5"):
-        turn_on(file, target)
+        turn_on(file, target, SETTING)
     assert wininet.connections == {"": DIRECT, "VPN of LAN": COMPANY}
     assert file.load() is None
 
@@ -139,7 +127,9 @@ def test_a_connection_that_refuses_the_change_is_skipped(
     wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
 ) -> None:
     wininet.refused.add("VPN of LAN")
-    assert turn_on(file, target) == (RefusedPart("wininet", "VPN of LAN", "VPN of LAN: error 5"),)
+    assert turn_on(file, target, SETTING) == (
+        RefusedPart("wininet", "VPN of LAN", "VPN of LAN: error 5"),
+    )
     assert wininet.connections[""].server == "127.0.0.1:3128"
     assert wininet.connections["VPN of LAN"] == COMPANY
     restore(file, lambda name: target)
@@ -150,7 +140,7 @@ def test_a_connection_that_refuses_the_change_is_skipped(
 def test_a_connection_that_refuses_does_not_keep_the_others_from_being_restored(
     wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
 ) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     wininet.refused.add("VPN of LAN")
     [rest] = restore(file, lambda name: target).rest
     assert {unit.part for unit in rest.units} == {"VPN of LAN"}
@@ -175,7 +165,7 @@ def test_a_crash_between_two_writes_is_repaired(
 
     wininet.before_write = step
     try:
-        turn_on(file, target)
+        turn_on(file, target, SETTING)
     except CrashError:
         pass
     wininet.before_write = lambda: None
@@ -186,7 +176,7 @@ def test_a_crash_between_two_writes_is_repaired(
 def test_the_settings_of_another_program_stay(
     wininet: FakeWinInet, target: WindowsTarget, file: JournalFile
 ) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     wininet.connections[""] = replace(wininet.connections[""], server="127.0.0.1:8888")
     restore(file, lambda name: target)
     assert wininet.connections == {
@@ -199,7 +189,7 @@ def test_the_settings_of_another_program_stay(
 def test_a_connection_that_fails_or_is_missing_is_restored_later(
     wininet: FakeWinInet, target: WindowsTarget, file: JournalFile, stored: list[str]
 ) -> None:
-    turn_on(file, target)
+    turn_on(file, target, SETTING)
     vpn = wininet.connections.pop("VPN of LAN")
     restore(file, lambda name: WindowsTarget(wininet, FakeRegistry(*stored)))
     assert wininet.connections == {"": DIRECT}
@@ -214,8 +204,7 @@ def test_a_connection_that_cannot_be_read_is_left_alone(
 ) -> None:
     target = WindowsTarget(wininet, FakeRegistry("Broken", "SavedLegacySettings"))
     assert not [key for key in target.read() if "Broken" in key or "Legacy" in key]
-    change = TargetChange(target, target.read(), target.wanted(SETTING, target.read()).values)
-    apply(file, [change], lambda records: Journal(1, "", 0.0, records))
+    turn_on(file, target, SETTING)
     assert wininet.connections[""].server == "127.0.0.1:3128"
 
 
