@@ -30,7 +30,7 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _INDEX = struct.Struct("=I")
 _TYPE_MASK = 0x3FFF
-"""Without NLA_F_NESTED and NLA_F_NET_BYTEORDER (netlink(7))."""
+"""The type in the type field of an attribute, without NLA_F_… flags (netlink(7))."""
 _NLM_F_REQUEST_DUMP = 0x301
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTA_OIF, _RTA_GATEWAY = 4, 5

@@ -179,7 +179,7 @@ class ClientDownstream(Downstream):
         self._registered = NO_EVENTS
 
     def ends(self) -> tuple[Endpoint, Endpoint] | None:
-        """See `trayproxy.engine.upstream.route.RouteClient`."""
+        """Return the addresses of TrayProxy and of the client; see `RouteClient`."""
         connection = self.client.socket
         try:
             return connection.getsockname()[:2], connection.getpeername()[:2]

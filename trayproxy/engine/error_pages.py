@@ -218,7 +218,7 @@ DEVICE_NOT_ALLOWED = ErrorPage(
     "http_request_denied",
     "TP-115",
 )
-"""For every request of another device that is not in the allow-list."""
+"""The page for a request of another device that is not in the allow-list."""
 
 PASSWORD_NEEDED = ErrorPage(
     407,
@@ -229,7 +229,7 @@ PASSWORD_NEEDED = ErrorPage(
     "TP-116",
     challenge='Basic realm="TrayProxy", charset="UTF-8"',
 )
-"""For a request of another device without the password of TrayProxy (RFC 7617)."""
+"""The page for a request of another device without the password of TrayProxy (RFC 7617)."""
 
 BUSY = ErrorPage(
     503,

@@ -39,7 +39,7 @@ class Router:
         )
 
     def known(self, target: Target, client: RouteClient) -> Route | None:
-        """See `trayproxy.engine.upstream.route.RouteSource`. No host name is resolved."""
+        """Return the route of a request; None without a profile. No host name is resolved."""
         authority = target.authority
         if authority is None:
             return None
@@ -47,5 +47,5 @@ class Router:
         return self._direct_route if is_bypassed else self._upstream_route
 
     def choose(self, target: Target, client: RouteClient) -> RouteChoice:
-        """See `trayproxy.engine.upstream.route.RouteSource`."""
+        """Return the route of a request, or the page for a service without a profile."""
         return self.known(target, client) or NO_PROFILE

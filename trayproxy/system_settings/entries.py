@@ -63,7 +63,10 @@ class SettingsTarget(Protocol):
 
     @property
     def units(self) -> Sequence[Unit]:
-        """The units in the order in which they are changed: the unit that takes effect last."""
+        """The units of the settings in the order in which they are changed.
+
+        The last unit is the one without which the others have no effect, such as the mode.
+        """
 
     def read(self) -> Values:
         """Return the present values of all entries, except for parts that are missing now.

@@ -34,11 +34,12 @@ _VT_I4, _VT_UI4 = 3, 19
 
 _QUERY_INTERFACE, _RELEASE = 0, 2
 _GET_NETWORKS = 7
-"""INetworkListManager: after the three methods of IUnknown and the four of IDispatch."""
+"""The position of GetNetworks in INetworkListManager: behind the three methods of IUnknown and the
+four of IDispatch."""
 _NEXT = 8
-"""IEnumNetworks: after those seven and ``_NewEnum``."""
+"""The position of Next in IEnumNetworks: behind the same seven methods and ``_NewEnum``."""
 _READ = 3
-"""IPropertyBag: after the three methods of IUnknown."""
+"""The position of Read in IPropertyBag: behind the three methods of IUnknown."""
 
 CallMethod = Callable[..., int]
 """Calls a method of a COM object: the object, the position of the method, its arguments. Returns
@@ -46,7 +47,7 @@ the HRESULT."""
 
 
 class Variant(ctypes.Structure):
-    """VARIANT with a number."""
+    """The structure VARIANT with a number as its value."""
 
     _fields_ = (
         ("kind", ctypes.c_uint16),

@@ -37,14 +37,14 @@ _ADDRESS_SLICES = {2: slice(4, 8), 23: slice(8, 24)}
 """The octets of the IP address in a socket address, by family (AF_INET, AF_INET6)."""
 _SOCKADDR_INET_SIZE = 28
 _SKIPPED_LISTS = 0x1 | 0x2 | 0x4 | 0x8
-"""GAA_FLAG_SKIP_UNICAST, _ANYCAST, _MULTICAST, _DNS_SERVER."""
+"""The lists that Windows leaves out: GAA_FLAG_SKIP_UNICAST, _ANYCAST, _MULTICAST, _DNS_SERVER."""
 _INCLUDE_GATEWAYS = 0x80
 _ERROR_BUFFER_OVERFLOW = 111
 _FIRST_SIZE = 15_000
 """The initial size of the buffer that Microsoft recommends for GetAdaptersAddresses."""
 _MAX_ATTEMPTS = 3
 _UP = 1
-"""IfOperStatusUp."""
+"""The state IfOperStatusUp of an adapter that is up."""
 _VPN_TYPES = frozenset({23, 53, 131})
 """IF_TYPE_PPP (VPNs of Windows), IF_TYPE_PROP_VIRTUAL (WireGuard, Wintun), IF_TYPE_TUNNEL."""
 _VPN_WORDS = ("VPN", "TAP-Windows", "WireGuard", "AnyConnect", "PANGP", "Wintun", "Fortinet")
@@ -52,7 +52,7 @@ _VPN_WORDS = ("VPN", "TAP-Windows", "WireGuard", "AnyConnect", "PANGP", "Wintun"
 
 _WLAN_CLIENT_VERSION = 2
 _WLAN_CURRENT_CONNECTION = 7
-"""wlan_intf_opcode_current_connection."""
+"""The query for the present connection: wlan_intf_opcode_current_connection."""
 _WLAN_INFO_SIZE, _WLAN_INFO_START = 532, 8
 """The size of WLAN_INTERFACE_INFO, and the offset of the first one in WLAN_INTERFACE_INFO_LIST."""
 _GUID_SIZE = 16
@@ -62,13 +62,13 @@ units."""
 
 
 class SocketAddress(Structure):
-    """SOCKET_ADDRESS."""
+    """The structure SOCKET_ADDRESS: the place and the length of a socket address."""
 
     _fields_ = (("sockaddr", c_void_p), ("length", ctypes.c_int))
 
 
 class GatewayEntry(Structure):
-    """IP_ADAPTER_GATEWAY_ADDRESS_LH."""
+    """The structure IP_ADAPTER_GATEWAY_ADDRESS_LH: a gateway in the list of an adapter."""
 
 
 GatewayEntry._fields_ = (
@@ -80,14 +80,14 @@ GatewayEntry._fields_ = (
 
 
 class SuffixEntry(Structure):
-    """IP_ADAPTER_DNS_SUFFIX."""
+    """The structure IP_ADAPTER_DNS_SUFFIX: a DNS suffix in the list of an adapter."""
 
 
 SuffixEntry._fields_ = (("next", POINTER(SuffixEntry)), ("text", ctypes.c_wchar * 256))
 
 
 class Adapter(Structure):
-    """IP_ADAPTER_ADDRESSES_LH."""
+    """The structure IP_ADAPTER_ADDRESSES_LH: an adapter in the list of all adapters."""
 
 
 Adapter._fields_ = (
@@ -132,7 +132,7 @@ Adapter._fields_ = (
 
 
 class NeighbourRow(Structure):
-    """MIB_IPNET_ROW2."""
+    """The structure MIB_IPNET_ROW2: the hardware address of a neighbour."""
 
     _fields_ = (
         ("address", c_char * _SOCKADDR_INET_SIZE),

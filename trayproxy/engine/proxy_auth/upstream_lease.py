@@ -240,5 +240,5 @@ class UpstreamLease:
             self._context.failover.mark_silent(self.route.upstream)
 
     async def wait(self, io_wait: IoWait, *, is_parked: bool = False) -> int:
-        """See `wait_for_event`."""
+        """Wait for an event, and watch the client meanwhile; see `wait_for_event`."""
         return await wait_for_event(self._downstream, io_wait, is_parked=is_parked)

@@ -44,9 +44,9 @@ class _SlowRoutes:
         self._routes = routes
 
     def known(self, target: Target, client: RouteClient) -> Route | None:
-        """See `RouteSource`."""
+        """Return the route of a request if it is known at once; see `RouteSource`."""
         return None
 
     def choose(self, target: Target, client: RouteClient) -> "RouteChoice | Future[RouteChoice]":
-        """See `RouteSource`."""
+        """Return the route of a request, or a future for it; see `RouteSource`."""
         return self._routes.choose(target, client)
