@@ -4,6 +4,7 @@ The fake library raises exceptions with the error codes of the real libraries. E
 the real libraries.
 """
 
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from trayproxy.auth.spnego import (
     WRONG_CLOCK,
     KerberosTickets,
     NtlmLogin,
+    canonical_name,
 )
 from trayproxy.auth.windows import TokenError
 
@@ -202,6 +204,43 @@ def test_tokens_are_bound_to_tls_connections_r_127(library: FakePyspnego) -> Non
     assert library.calls[-1]["channel_bindings"] == b"tls-server-end-point:\x04"
     NtlmLogin(LOGIN, HOST).begin(b"\x03")(None)
     assert library.bindings[-1] == b"tls-server-end-point:\x03"
+
+
+@pytest.mark.parametrize("login", [LOGIN, None])
+@pytest.mark.parametrize(
+    ("spn", "is_canonical", "service", "hostname"),
+    [
+        ("HTTP/other.corp.example", False, "HTTP", "other.corp.example"),
+        ("proxy/other:8080", False, "proxy", "other:8080"),
+        ("", True, "HTTP", "real.corp.example"),
+        ("", False, "HTTP", HOST),
+    ],
+)
+def test_a_profile_may_name_the_proxy_for_kerberos(
+    library: FakePyspnego,
+    monkeypatch: pytest.MonkeyPatch,
+    login: Login | None,
+    spn: str,
+    is_canonical: bool,
+    service: str,
+    hostname: str,
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "Real.Corp.Example.")])
+    KerberosTickets(login, HOST, spn, is_canonical=is_canonical).token(b"")
+    assert (library.calls[-1]["service"], library.calls[-1]["hostname"]) == (service, hostname)
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "unknown"), UnicodeError()])
+def test_a_host_without_a_canonical_name_keeps_its_name(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert canonical_name(HOST) == HOST
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "")])
+    assert canonical_name(HOST) == HOST
 
 
 @pytest.mark.parametrize(

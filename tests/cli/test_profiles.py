@@ -141,6 +141,20 @@ def test_an_encoding_can_be_given_and_is_shown_r_092(cli: Cli, config: Path) -> 
     assert "Encoding:     Latin-1\n" in cli("profiles", "show")[1]
 
 
+def test_the_name_for_kerberos_can_be_given_and_is_shown(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE)
+    assert "Service name" not in cli("profiles", "show")[1]
+    assert cli("profiles", "edit", "Office", "--spn", "HTTP/p.corp.example")[0] == 0
+    assert "Service name: HTTP/p.corp.example\n" in cli("profiles", "show")[1]
+    code, _, err = cli("profiles", "edit", "Office", "--canonical-name")
+    assert (code, "Choose either" in err) == (1, True)
+    assert cli("profiles", "edit", "Office", "--canonical-name", "--spn", "")[0] == 0
+    assert (active_profile(config).spn, active_profile(config).canonical_name) == ("", True)
+    assert "Service name: the canonical name of the proxy\n" in cli("profiles", "show")[1]
+    assert cli("profiles", "edit", "Office", "--no-canonical-name")[0] == 0
+    assert not active_profile(config).canonical_name
+
+
 @pytest.mark.parametrize(
     ("option", "values"), [("--sign-in", SignIn), ("--method", Method), ("--encoding", Encoding)]
 )

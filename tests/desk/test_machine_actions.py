@@ -331,6 +331,8 @@ USER = replace(OFFICE, user="other")
         (OFFICE, replace(ACCEPTED, login=Login("other", "right")), P.TRUSTED, 1, False),
         (replace(OFFICE, method=Method.BASIC), ACCEPTED, P.UNVERIFIED, 1, True),
         (replace(OFFICE, encoding=Encoding.LATIN_1), ACCEPTED, P.UNVERIFIED, 1, True),
+        (replace(OFFICE, spn="HTTP/p.example"), ACCEPTED, P.UNVERIFIED, 1, True),
+        (replace(OFFICE, canonical_name=True), ACCEPTED, P.UNVERIFIED, 1, True),
     ],
 )
 def test_an_edited_profile(

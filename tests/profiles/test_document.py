@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from operator import methodcaller
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -112,6 +113,10 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', 'fallbacks = ["x"]', 16, "Add the port"),
         ('mood = "good"', 'fallbacks = ["proxy.example:8080"]', 12, "twice"),
         ('mood = "good"', 'ca_file = "company.pem"', 16, "full path"),
+        ('mood = "good"', 'spn = "proxy.example"', 16, "as HTTP/proxy.corp.example"),
+        ('mood = "good"', "spn = 1", 16, "spn is a text"),
+        ('mood = "good"', "canonical_name = 1", 16, "canonical_name is true or false"),
+        ('mood = "good"', 'spn = "HTTP/a"\ncanonical_name = true', 12, "Choose either"),
         ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
         ("[listen]\nport", "listen", 7, "listen is a table"),
         ("[[profiles]]", "[profiles]", 19, "annot"),
@@ -192,6 +197,22 @@ def test_the_own_sign_in_a_method_and_an_encoding_are_kept_r_092() -> None:
     assert 'method = "negotiate"\n' in text
     assert 'encoding = "latin-1"\n' in text
     assert parse_settings(text).profile == profile
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"spn": "HTTP/proxy.corp.example"}, 'spn = "HTTP/proxy.corp.example"\n'),
+        ({"canonical_name": True}, "canonical_name = true\n"),
+    ],
+)
+def test_the_name_for_kerberos_is_kept(change: dict[str, Any], line: str) -> None:
+    profile = replace(OFFICE, **change)
+    text = rewrite_settings("", Config().with_profile(profile))
+    assert line in text
+    assert parse_settings(text).profile == profile
+    undone = rewrite_settings(text, Config().with_profile(OFFICE))
+    assert parse_settings(undone).profile == OFFICE
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from trayproxy.profiles.validate import (
     check_name,
     check_profile,
     check_rule,
+    check_spn,
     check_upstream,
     check_user,
     make_id,
@@ -235,6 +236,39 @@ def test_the_path_of_a_ca_file_must_be_absolute(path: str) -> None:
 def test_an_invalid_path_of_a_ca_file_is_refused(path: str) -> None:
     with pytest.raises(ProfileError):
         check_ca_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "spn"),
+    [
+        ("", ""),
+        (" ", ""),
+        ("HTTP/Proxy.Corp.Example", "HTTP/proxy.corp.example"),
+        (" http/proxy ", "http/proxy"),
+        ("HTTP/proxy.corp.example:8080", "HTTP/proxy.corp.example:8080"),
+    ],
+)
+def test_a_service_name_has_a_canonical_form(text: str, spn: str) -> None:
+    assert check_spn(text) == spn
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "proxy",
+        "/proxy",
+        "HTTP/",
+        "HTTP/a/b",
+        "HTTP/a@CORP",
+        "HTTP/a b",
+        "H P/a",
+        "HTTP/a:x",
+        "HTTP@a",
+    ],
+)
+def test_an_invalid_service_name_is_refused(text: str) -> None:
+    with pytest.raises(ProfileError):
+        check_spn(text)
 
 
 @pytest.mark.parametrize(

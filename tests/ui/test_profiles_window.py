@@ -324,6 +324,20 @@ def test_a_profile_can_be_saved_with_a_text_encoding_r_092(ui: WindowDriver) -> 
     assert not box.isEnabled()
 
 
+def test_the_name_for_kerberos_can_be_saved_where_kerberos_is_possible(ui: WindowDriver) -> None:
+    ui.child(QToolButton, "advanced").click()
+    spn, canonical = ui.child(QLineEdit, "spn"), ui.child(QCheckBox, "canonical_name")
+    spn.setText("HTTP/p.corp.example")
+    canonical.click()
+    ui.save_invalid()
+    assert "canonical name" in ui.label("spn_error")
+    canonical.click()
+    assert ui.saved() == replace(OFFICE, spn="HTTP/p.corp.example")
+    ui.pick("method", Method.BASIC)
+    assert not spn.isVisible()
+    assert not canonical.isVisible()
+
+
 def test_the_method_is_disabled_if_there_is_no_choice(ui: WindowDriver) -> None:
     box = ui.child(QComboBox, "method")
     assert box.isEnabled()

@@ -11,9 +11,10 @@ is wrapped as SPNEGO (RFC 4178, section 4.2.1) with Kerberos as the only offered
 excludes a silent fallback to another mechanism. NTLM inside Negotiate is
 `trayproxy.auth.ntlm.ntlm_in_negotiate`.
 
-The principal of the proxy is ``HTTP/`` and the host as configured. By default libkrb5 would look up
-a canonical name in the DNS; the service disables the lookup (`trayproxy.desktop`), unless
-``dns_canonicalize_hostname`` is set in the computer's configuration.
+The principal of the proxy is ``HTTP/`` and the host as configured, unless the profile names another
+principal, or the canonical name of the host. By default libkrb5 would look up a canonical name in
+the DNS; the service disables the lookup (`trayproxy.desktop`), unless ``dns_canonicalize_hostname``
+is set in the computer's configuration.
 """
 
 import re
@@ -57,15 +58,22 @@ TicketSource = Callable[[Login | None, str], Tickets]
 """Returns the tickets for a login and a host; a login of None means the user's own tickets."""
 
 
-def _kerberos_tickets(login: Login | None, host: str) -> Tickets:
-    # Here, because most upstreams never need it.
-    from trayproxy.auth.spnego import KerberosTickets
+def ticket_source(spn: str = "", *, is_canonical: bool = False) -> TicketSource:
+    """Return a source of tickets for a service principal name, or for the canonical name of the
+    host; see `trayproxy.auth.spnego.KerberosTickets`."""
 
-    return KerberosTickets(login, host).token
+    def tickets(login: Login | None, host: str) -> Tickets:
+        # Here, because most upstreams never need it.
+        from trayproxy.auth.spnego import KerberosTickets
+
+        return KerberosTickets(login, host, spn, is_canonical=is_canonical).token
+
+    return tickets
 
 
-def kerberos_scheme(tickets: TicketSource = _kerberos_tickets) -> WindowsScheme:
-    """Return the Negotiate scheme with Kerberos."""
+def kerberos_scheme(tickets: TicketSource | None = None) -> WindowsScheme:
+    """Return the Negotiate scheme with Kerberos; by default for ``HTTP/`` and the host."""
+    tickets = tickets or ticket_source()
 
     def make_authenticator(login: Login | None, host: str) -> Authenticator:
         return NegotiateAuthenticator(tickets(login, host), has_password=login is not None)

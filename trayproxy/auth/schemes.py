@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
-from trayproxy.auth.negotiate import kerberos_scheme
+from trayproxy.auth.negotiate import kerberos_scheme, ticket_source
 from trayproxy.auth.ntlm import ntlm_in_negotiate, ntlm_scheme
 from trayproxy.auth.ntlmv2 import NtlmEnvironment
 from trayproxy.auth.scheme import Scheme
@@ -44,6 +44,14 @@ def with_encoding(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...
         replace(scheme, encoding=encoding) if isinstance(scheme, Basic | Digest) else scheme
         for scheme in schemes
     )
+
+
+def with_service_name(
+    schemes: Iterable[Scheme], spn: str, *, is_canonical: bool
+) -> tuple[Scheme, ...]:
+    """Return the schemes with another name of the upstream for Kerberos; see `ticket_source`."""
+    kerberos = kerberos_scheme(ticket_source(spn, is_canonical=is_canonical))
+    return tuple(kerberos if scheme.family == "negotiate" else scheme for scheme in schemes)
 
 
 def allowed_schemes(

@@ -16,6 +16,7 @@ configuration names a *primary* KDC (``primary_kdc``, ``admin_server``), libkrb5
 a refusal: if the primary KDC is another machine, a wrong password reaches two KDCs.
 """
 
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
@@ -53,7 +54,7 @@ _NTLM_FAILED = "The proxy's answer to the first NTLM message is invalid."
 _NO_WINDOWS = "NTLM without a password works only if you are signed in to Windows."
 _UNKNOWN_PROXY = (
     "The company's sign-in server (Kerberos) does not know this proxy by the name "
-    "“{}”. Enter the proxy in the profile by its full name."
+    "“{}”. Enter the proxy in the profile by its full name, or its service name under Advanced."
 )
 
 # Codes of libkrb5 (krb5.h, table krb5) and of SSPI (winerror.h, ntstatus.h), all signed 32 bits.
@@ -237,10 +238,22 @@ class KerberosTickets:
     (``InitializeSecurityContext``), and again at each renewal of the ticket.
     """
 
-    def __init__(self, login: Login | None, host: str) -> None:
-        """Create the object without requesting a ticket; its service principal is ``HTTP/host``."""
+    def __init__(
+        self, login: Login | None, host: str, spn: str = "", *, is_canonical: bool = False
+    ) -> None:
+        """Create the object without requesting a ticket.
+
+        Args:
+            login: The login; None to use the user's existing tickets.
+            host: The host name of the upstream as configured.
+            spn: The service principal name of the upstream, ``HTTP/proxy.corp.example``; empty for
+                ``HTTP/`` and the host.
+            is_canonical: True to use the canonical name of the host in the DNS instead.
+        """
         self._login = login
         self._host = host
+        self._service, _, self._spn_host = spn.rpartition("/")
+        self._is_canonical = is_canonical
         self._lock = Lock()
         self._source: spnego.ContextProxy | None = None
         self._verdict: Verdict | None = None
@@ -283,7 +296,7 @@ class KerberosTickets:
     def _ticket_token(self, end_point: bytes) -> bytes:
         """Return a token made with the user's existing tickets."""
         try:
-            token = self._guarded(lambda: _client("kerberos", None, self._host, end_point).step())
+            token = self._guarded(lambda: self._client(None, end_point).step())
         except TokenError as error:
             self._verdict = error.verdict
             raise
@@ -302,10 +315,16 @@ class KerberosTickets:
                 if error.verdict.kind is not VerdictKind.TICKET_EXPIRED:
                     raise
                 self._source = None
-        source = self._guarded(lambda: _client("kerberos", self._login, self._host, b""))
+        source = self._guarded(lambda: self._client(self._login, b""))
         token = self._step(source, end_point)
         self._source = source
         return token
+
+    def _client(self, login: Login | None, end_point: bytes) -> "spnego.ContextProxy":
+        host = self._spn_host or self._host
+        if self._is_canonical and not self._spn_host:
+            host = canonical_name(host)
+        return _client("kerberos", login, host, end_point, self._service or "HTTP")
 
     def _step(self, source: "spnego.ContextProxy", end_point: bytes) -> bytes:
         binding = _binding(end_point)
@@ -313,14 +332,24 @@ class KerberosTickets:
 
     def _guarded(self, call: Callable[[], T | None]) -> T:
         def verdict(error: Exception) -> Verdict:
-            known = _explain(error, self._host, KERBEROS_EXTRA)
+            known = _explain(error, self._spn_host or self._host, KERBEROS_EXTRA)
             return known or Verdict(VerdictKind.UNUSABLE, _KERBEROS_FAILED.format(_code(error)))
 
         return _guarded(call, verdict)
 
 
+def canonical_name(host: str) -> str:
+    """Return the canonical name of a host in the DNS (the target of its CNAME records), in lower
+    case; the host itself if it has none or cannot be found. This waits for the DNS."""
+    try:
+        found = socket.getaddrinfo(host, None, flags=socket.AI_CANONNAME)
+    except (OSError, UnicodeError):
+        return host
+    return found[0][3].rstrip(".").lower() or host
+
+
 def _client(
-    protocol: str, login: Login | None, host: str, end_point: bytes
+    protocol: str, login: Login | None, host: str, end_point: bytes, service: str = "HTTP"
 ) -> "spnego.ContextProxy":
     import spnego
 
@@ -336,7 +365,7 @@ def _client(
     return spnego.client(
         credential,
         hostname=host,
-        service="HTTP",
+        service=service,
         channel_bindings=_binding(end_point),
         context_req=wishes,
         protocol=protocol,

@@ -1,5 +1,6 @@
 """``trayproxy profiles``: list, add, show, edit, remove and use profiles."""
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -28,7 +29,17 @@ _SIGN_IN_TEXTS = {
 }
 _ENCODING_TEXTS = {Encoding.LATIN_1: "Latin-1"}
 _KINDS = {"sign_in": SignIn, "method": Method, "encoding": Encoding}
-_PROFILE_OPTIONS = ("user", "sign_in", "method", "encoding", "bypass", "fallbacks", "ca_file")
+_PROFILE_OPTIONS = (
+    "user",
+    "sign_in",
+    "method",
+    "encoding",
+    "bypass",
+    "fallbacks",
+    "ca_file",
+    "spn",
+    "canonical_name",
+)
 """The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
 
@@ -75,6 +86,17 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
     parser.add_argument(
         "--ca-file", metavar="FILE", type=file, help="the company's certificate, for an https proxy"
     )
+    parser.add_argument(
+        "--spn",
+        metavar="NAME",
+        type=validated("check_spn"),
+        help="the proxy's service name for Kerberos, such as HTTP/proxy.corp.example",
+    )
+    parser.add_argument(
+        "--canonical-name",
+        action=argparse.BooleanOptionalAction,
+        help="use the proxy's canonical name in the DNS for Kerberos",
+    )
 
 
 def _declare_list(parser: VerbParser) -> None:
@@ -115,6 +137,7 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Certificate": printable_line(profile.ca_file),
         "Sign-in": _SIGN_IN_TEXTS[profile.sign_in],
         "Method": METHOD_NAMES.get(profile.method, ""),
+        "Service name": _service_name(profile),
         "Encoding": _ENCODING_TEXTS.get(profile.encoding, ""),
         "User name": printable_line(profile.user) or "not set",
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
@@ -124,6 +147,10 @@ def _show(paths: Paths, arguments: Arguments) -> None:
     for title, text in rows.items():
         if text:
             print_line(f"{title + ':':<14}{text}")
+
+
+def _service_name(profile: Profile) -> str:
+    return profile.spn or ("the canonical name of the proxy" if profile.canonical_name else "")
 
 
 def _declare_add(parser: VerbParser) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
-from trayproxy.auth.schemes import allowed_schemes, with_encoding
+from trayproxy.auth.schemes import allowed_schemes, with_encoding, with_service_name
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.machine.events import OfferedScheme, SignInMethod, TriedLogin
@@ -36,7 +36,7 @@ class ChallengeReader:
         """
         self._schemes = tuple(schemes)
         # Created once: credentials are compared by the identity of their scheme.
-        self._by_encoding = {Encoding.LATIN_1: with_encoding(schemes, Encoding.LATIN_1)}
+        self._by_options: dict[tuple[Encoding, str, bool], tuple[Scheme, ...]] = {}
         self._is_installed = is_installed
 
     def _all_schemes(self, upstream: str) -> tuple[Scheme, ...]:
@@ -47,17 +47,28 @@ class ChallengeReader:
         schemes = self._all_schemes(upstream_id.upstream)
         if schemes is SOCKS_SCHEMES:
             return schemes
-        schemes = self._encoded_schemes(profile)
+        schemes = self._schemes_of(profile)
         return allowed_schemes(schemes, profile.method, own_sign_in=profile.sign_in is SignIn.SSO)
 
-    def _encoded_schemes(self, profile: Profile) -> tuple[Scheme, ...]:
-        return self._by_encoding.get(profile.encoding, self._schemes)
+    def _schemes_of(self, profile: Profile) -> tuple[Scheme, ...]:
+        """Return the HTTP schemes with the options of a profile."""
+        encoding, spn, is_canonical = profile.encoding, profile.spn, profile.canonical_name
+        if encoding is Encoding.UTF_8 and not spn and not is_canonical:
+            return self._schemes
+        key = encoding, spn, is_canonical
+        found = self._by_options.get(key)
+        if found is None:
+            schemes = with_encoding(self._schemes, encoding)
+            if spn or is_canonical:
+                schemes = with_service_name(schemes, spn, is_canonical=is_canonical)
+            found = self._by_options[key] = schemes
+        return found
 
     def with_current_scheme(self, profile: Profile, offer: Offer) -> Offer:
         """Return an offer to a parked request with its scheme as the profile configures it now:
         the profile may have been edited since."""
         name = scheme_id(offer.scheme)
-        present = (scheme for scheme in self._encoded_schemes(profile) if scheme_id(scheme) == name)
+        present = (scheme for scheme in self._schemes_of(profile) if scheme_id(scheme) == name)
         return replace(offer, scheme=next(present, offer.scheme))
 
     def read_offers(

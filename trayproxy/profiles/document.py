@@ -36,6 +36,7 @@ from trayproxy.profiles.validate import (
     check_port,
     check_profile,
     check_rule,
+    check_spn,
     check_system_user,
     check_user,
     parse_upstream,
@@ -319,6 +320,8 @@ def _profile(table: _Table) -> Profile:
         ca_file=table.check("ca_file", check_ca_file, table.get("ca_file", str, "")),
         method=method,
         encoding=table.choice("encoding", Encoding.UTF_8),
+        spn=table.check("spn", check_spn, table.get("spn", str, "")),
+        canonical_name=table.get("canonical_name", bool, False),
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)

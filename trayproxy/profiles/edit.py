@@ -21,7 +21,7 @@ from trayproxy.profiles.validate import parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
-_OPTIONAL_KEYS = frozenset({"fallbacks", "ca_file", "method", "encoding"})
+_OPTIONAL_KEYS = frozenset({"fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name"})
 """Keys written for a new profile only with a value other than the default. The other keys are
 always written, for the user to fill in."""
 
@@ -143,6 +143,8 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "ca_file": (profile.ca_file, ""),
         "method": (str(profile.method), str(Method.AUTOMATIC)),
         "encoding": (str(profile.encoding), str(Encoding.UTF_8)),
+        "spn": (profile.spn, ""),
+        "canonical_name": (profile.canonical_name, False),
     }
 
 

@@ -114,6 +114,9 @@ class Profile:
             instead of those of the system; empty: those of the system.
         method: The allowed authentication schemes of the http and https upstreams.
         encoding: The encoding of logins for challenges without ``charset``.
+        spn: The service principal name of the upstreams for Kerberos, ``HTTP/proxy.corp.example``
+            (RFC 4559, section 4.1); empty: ``HTTP/`` and the host of each upstream.
+        canonical_name: True if this name has the canonical name of the host in the DNS.
     """
 
     id: str
@@ -126,6 +129,13 @@ class Profile:
     ca_file: str = ""
     method: Method = Method.AUTOMATIC
     encoding: Encoding = Encoding.UTF_8
+    spn: str = ""
+    canonical_name: bool = False
+
+    @property
+    def method_options(self) -> tuple[object, ...]:
+        """The settings that decide how a login is sent. The login itself is independent of them."""
+        return self.method, self.encoding, self.spn, self.canonical_name
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:

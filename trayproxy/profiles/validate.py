@@ -37,6 +37,8 @@ _URL = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/
 _AUTHORITY = re.compile(
     r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[^:\[\]]*))?"
 )
+_SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+"""The first component of a service principal name."""
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 """A network interface by its name or number (RFC 4007, section 11.2)."""
 _EXAMPLE = "such as proxy.example:8080"
@@ -166,6 +168,22 @@ def check_ca_file(text: str) -> str:
     return path
 
 
+def check_spn(text: str) -> str:
+    """Return a service principal name, ``HTTP/proxy.corp.example``, with the host in its canonical
+    form; empty for the default.
+
+    Raises:
+        ProfileError: The text has another form. The realm belongs to the settings of Kerberos.
+    """
+    service, slash, host = text.strip().partition("/")
+    if not service and not slash:
+        return ""
+    if not _SERVICE.fullmatch(service) or "@" in host:
+        raise ProfileError("Write the service name as HTTP/proxy.corp.example, without a realm.")
+    name, port = _split_port(host)
+    return f"{service}/{check_host(name)}" + (f":{check_port(port)}" if port is not None else "")
+
+
 def parse_listen(text: str) -> tuple[str, int]:
     """Return the local address of ``127.0.0.1:3128``, ``[::1]:3128``, ``:3128`` or ``3128``.
 
@@ -233,6 +251,9 @@ def check_profile(profile: Profile) -> Profile:
     if len(set(upstreams)) < len(upstreams):
         raise ProfileError("The profile contains the same proxy twice.")
     check_sign_in(profile.sign_in, profile.method, upstreams)
+    spn = check_spn(profile.spn)
+    if spn and profile.canonical_name:
+        raise ProfileError("Choose either a service name or the canonical name for Kerberos.")
     return replace(
         profile,
         name=check_name(profile.name),
@@ -241,6 +262,7 @@ def check_profile(profile: Profile) -> Profile:
         user=check_user(profile.user),
         bypass=tuple(map(check_rule, profile.bypass)),
         ca_file=check_ca_file(profile.ca_file),
+        spn=spn,
     )
 
 

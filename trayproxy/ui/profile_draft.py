@@ -20,6 +20,7 @@ from trayproxy.profiles.validate import (
     check_name,
     check_port,
     check_sign_in,
+    check_spn,
     check_user,
     make_id,
     parse_rules,
@@ -45,6 +46,17 @@ class ProfileDraft:
     ca_file: str = ""
     method: Method = Method.AUTOMATIC
     encoding: Encoding = Encoding.UTF_8
+    spn: str = ""
+    canonical_name: bool = False
+
+    @property
+    def may_use_kerberos(self) -> bool:
+        """True if the sign-in, the method and the kind of proxy allow Kerberos."""
+        return (
+            self.sign_in is not SignIn.NONE
+            and self.method in (Method.AUTOMATIC, Method.NEGOTIATE)
+            and self.scheme is not ProxyScheme.SOCKS5
+        )
 
 
 def draft_from_profile(profile: Profile) -> ProfileDraft:
@@ -61,6 +73,8 @@ def draft_from_profile(profile: Profile) -> ProfileDraft:
         profile.ca_file,
         profile.method,
         profile.encoding,
+        profile.spn,
+        profile.canonical_name,
     )
 
 
@@ -124,6 +138,15 @@ class DraftReader:
             raise ProfileError(translate("Profiles", "The same proxy is listed twice."))
         return upstreams
 
+    def spn(self) -> str:
+        """Return the service name, which excludes the canonical name."""
+        spn = check_spn(self.draft.spn)
+        if spn and self.draft.canonical_name:
+            raise ProfileError(
+                translate("Profiles", "Leave this empty to use the canonical name of the host.")
+            )
+        return spn
+
     def check_method(self, fallbacks: Iterable[Upstream]) -> None:
         """Check that the sign-in, the method and the upstreams can be combined."""
         check_sign_in(self.draft.sign_in, self.draft.method, (self._upstream(), *fallbacks))
@@ -143,6 +166,8 @@ class DraftReader:
             check_ca_file(self.draft.ca_file),
             self.draft.method,
             self.draft.encoding,
+            self.spn(),
+            self.draft.canonical_name,
         )
 
     def _upstream(self) -> Upstream:

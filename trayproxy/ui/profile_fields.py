@@ -1,9 +1,10 @@
 """The groups of fields of the profile form. A group shows its part of a `ProfileDraft`."""
 
-from PySide6.QtCore import QCoreApplication, QDir, QObject, Qt, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QDir, QObject, Qt, Signal, SignalInstance, Slot
 from PySide6.QtGui import QFocusEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
@@ -229,11 +230,56 @@ class SignInRows(QObject):
         self._method.setEnabled(self.sign_in is not SignIn.NONE and not is_socks)
 
 
+class KerberosRows:
+    """The rows about the name of the proxy for Kerberos, hidden if Kerberos cannot be used.
+
+    Attributes:
+        spn: The service principal name.
+    """
+
+    def __init__(self, form: QFormLayout, chosen: SignalInstance) -> None:
+        """Add the rows to a form; `chosen` is emitted when a box was clicked."""
+        self._form = form
+        self.spn = CheckedLine("spn", "HTTP/proxy.corp.example")
+        self.spn.setToolTip(
+            translate("Profiles", "If Kerberos knows the proxy by another name than its address")
+        )
+        self.spn.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._canonical_name = named(
+            QCheckBox(translate("Profiles", "Use the canonica&l name from the DNS")),
+            "canonical_name",
+        )
+        self._canonical_name.clicked.connect(chosen)
+        form.addRow(translate("Profiles", "Ser&vice name:"), self.spn)
+        form.addRow("", self.spn.error)
+        form.addRow("", self._canonical_name)
+
+    @property
+    def uses_canonical_name(self) -> bool:
+        """True to use the canonical name of the host."""
+        return self._canonical_name.isChecked()
+
+    def show_draft(self, draft: ProfileDraft) -> None:
+        """Show the fields of a draft."""
+        self.spn.show_text(draft.spn)
+        self._canonical_name.setChecked(draft.canonical_name)
+
+    def update_visible(self, draft: ProfileDraft) -> None:
+        """Show the rows if Kerberos may be used."""
+        for field in (self.spn, self._canonical_name):
+            self._form.setRowVisible(field, draft.may_use_kerberos)
+        if not draft.may_use_kerberos:
+            self.spn.show_error("")
+
+
 class AdvancedRows(QWidget):
     """The rows that few profiles need, shown by `button`, which is not in a layout yet.
 
     Signals:
-        chosen: The user has chosen a certificate or an encoding.
+        chosen: The user has chosen a value that is not typed.
+
+    Attributes:
+        lines: The line edits.
     """
 
     chosen = Signal()
@@ -265,6 +311,8 @@ class AdvancedRows(QWidget):
         self.rows.addRow(label, file)
         self.rows.addRow("", self.ca_file.error)
         self.rows.addRow(translate("Profiles", "Te&xt encoding:"), self._encoding)
+        self.kerberos = KerberosRows(self.rows, self.chosen)
+        self.lines = (self.fallbacks, self.ca_file, self.kerberos.spn)
         self.hide()
 
     @property
@@ -277,11 +325,13 @@ class AdvancedRows(QWidget):
         self.fallbacks.show_text(draft.fallbacks)
         self.ca_file.show_text(draft.ca_file)
         self._encoding.setCurrentIndex(self._encoding.findData(draft.encoding))
+        self.kerberos.show_draft(draft)
 
-    def update_enabled(self, sign_in: SignIn, scheme: ProxyScheme) -> None:
-        """Enable the encoding if it applies to the sign-in and to the scheme of the upstream."""
-        is_socks = scheme is ProxyScheme.SOCKS5
-        self._encoding.setEnabled(sign_in is SignIn.PASSWORD and not is_socks)
+    def update_enabled(self, draft: ProfileDraft) -> None:
+        """Enable or show the fields that apply to the sign-in and to the scheme of the upstream."""
+        is_socks = draft.scheme is ProxyScheme.SOCKS5
+        self._encoding.setEnabled(draft.sign_in is SignIn.PASSWORD and not is_socks)
+        self.kerberos.update_visible(draft)
 
     @Slot(bool)
     def _on_toggled(self, is_open: bool) -> None:

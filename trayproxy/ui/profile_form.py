@@ -79,8 +79,9 @@ class ProfileForm(QWidget):
         for line in self._lines():
             line.show_error("")
         self._sign_in.show_method_error("")
-        is_special = draft.encoding is not Encoding.UTF_8
-        self._advanced.button.setChecked(bool(draft.fallbacks or draft.ca_file or is_special))
+        is_special = draft.encoding is not Encoding.UTF_8 or draft.canonical_name
+        texts = draft.fallbacks, draft.ca_file, draft.spn
+        self._advanced.button.setChecked(any(texts) or is_special)
 
     def show_password(
         self, keyring: KeyringStatus, *, has_password: bool | None, may_forget: bool
@@ -110,6 +111,8 @@ class ProfileForm(QWidget):
             self._advanced.ca_file.text(),
             self._sign_in.method,
             self._advanced.encoding,
+            self._advanced.kerberos.spn.text(),
+            self._advanced.kerberos.uses_canonical_name,
         )
 
     def profile(self) -> Profile | None:
@@ -138,6 +141,7 @@ class ProfileForm(QWidget):
             (self._bypass, lambda: parse_rules(draft.bypass)),
             (self._advanced.fallbacks, reader.fallbacks),
             (self._advanced.ca_file, lambda: check_ca_file(draft.ca_file)),
+            (self._advanced.kerberos.spn, reader.spn),
         ]
 
     def _lines(self) -> list[CheckedLine]:
@@ -162,7 +166,7 @@ class ProfileForm(QWidget):
         errors: list[tuple[QLabel, QWidget]] = [(line.error, line) for line in self._lines()]
         errors.insert(3, (self._sign_in.method_error, self._sign_in.button))
         field = next(field for label, field in errors if not label.isHidden())
-        if field in (self._advanced.fallbacks, self._advanced.ca_file):
+        if field in self._advanced.lines:
             self._advanced.button.setChecked(True)
         field.setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -179,7 +183,7 @@ class ProfileForm(QWidget):
     @Slot()
     def _update_enabled(self) -> None:
         self._sign_in.update_enabled(self._address.scheme)
-        self._advanced.update_enabled(self._sign_in.sign_in, self._address.scheme)
+        self._advanced.update_enabled(self.draft())
 
     @Slot()
     def _on_sign_in_changed(self) -> None:

@@ -1,6 +1,8 @@
 """The own sign-in with a Kerberos ticket of the desktop: no password and no prompt."""
 
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -11,8 +13,11 @@ from tests.support.counterparts import Counterpart
 from tests.support.kerberos import Kdc, kdc
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
+from trayproxy.auth.scheme import VerdictKind
+from trayproxy.auth.spnego import KerberosTickets
+from trayproxy.auth.windows import TokenError
 from trayproxy.control.messages import Status
-from trayproxy.profiles.profile import SignIn
+from trayproxy.profiles.profile import Profile, SignIn
 
 pytestmark = pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
 
@@ -49,6 +54,35 @@ def test_a_ticket_signs_in_without_a_prompt(
     assert user.front_end.prompts == []
     assert proxy.squid
     assert proxy.squid.verdicts("negotiate") == ["yes"]
+
+
+def test_a_service_name_replaces_that_of_an_alias(
+    proxy: Counterpart, directory: Kdc, cache: Path, start_with_profile: StartWithProfile
+) -> None:
+    """The sign-in server knows the proxy as HTTP/localhost, and not by the address of the
+    profile."""
+    environment = {**proxy.environment, "KRB5CCNAME": f"FILE:{cache}"}
+    alias = replace(proxy.upstream, host="127.0.0.1")
+    user = start_with_profile(alias, "", environment, sign_in=SignIn.SSO)
+    directory.ticket(proxy.right.user, proxy.right.password, cache)
+    assert "does not know this proxy" in user.fetch()
+    user.use(Profile("office", "Office", alias, SignIn.SSO, spn="HTTP/localhost"))
+    assert user.fetch() == HELLO
+    assert user.front_end.prompts == []
+
+
+def test_the_canonical_name_replaces_that_of_an_alias(
+    proxy: Counterpart, directory: Kdc, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, because the system resolves no aliases that a test could add."""
+    right, alias = proxy.right, "alias.test.lan"
+    for name, value in directory.ticket(right.user, right.password, cache).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "localhost")])
+    with pytest.raises(TokenError) as unknown:
+        KerberosTickets(None, alias).token(b"")
+    assert unknown.value.verdict.kind is VerdictKind.UNKNOWN_PROXY
+    assert KerberosTickets(None, alias, is_canonical=True).token(b"")
 
 
 def test_a_missing_ticket_is_reported_without_a_prompt(

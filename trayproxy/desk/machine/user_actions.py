@@ -251,10 +251,7 @@ class UserActions:
     def _apply_profile(self, space: SpaceState, profile: Profile) -> None:
         """Apply an edited profile to a remaining protection space."""
         user_changed = profile.user not in ("", space.profile.user)
-        method_changed = (profile.method, profile.encoding) != (
-            space.profile.method,
-            space.profile.encoding,
-        )
+        method_changed = profile.method_options != space.profile.method_options
         space.profile = profile
         self._state.prompt_changed(space)
         if method_changed:
