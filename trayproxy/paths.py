@@ -48,7 +48,7 @@ class Paths:
 
     @property
     def config_file(self) -> Path:
-        """The settings file."""
+        """The settings file, ``config.toml``."""
         return self.config / "config.toml"
 
     @property

@@ -37,7 +37,7 @@ class Basic:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Raise the errors of `basic_credentials`."""
+        """Check that Basic can carry a login; raise the errors of `basic_credentials`."""
         basic_credentials(login)
 
     def understands(self, challenge: Challenge) -> bool:

@@ -107,7 +107,7 @@ class Digest:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Raise the errors of `check_http_login`."""
+        """Check that Digest can carry a login; raise the errors of `check_http_login`."""
         check_http_login(login)
 
     def understands(self, challenge: Challenge) -> bool:

@@ -38,7 +38,7 @@ class SocksPassword:
     needs_login: bool = True
 
     def check(self, login: Login) -> None:
-        """Raise the errors of `socks_credentials`."""
+        """Check that SOCKS5 can carry a login; raise the errors of `socks_credentials`."""
         socks_credentials(login)
 
     def understands(self, challenge: Challenge) -> bool:

@@ -54,7 +54,7 @@ class WindowsScheme:
     needs_login: bool = False
 
     def check(self, login: Login) -> None:
-        """Raise the errors of `check_windows_login`."""
+        """Check that the scheme can carry a login; raise the errors of `check_windows_login`."""
         check_windows_login(login)
 
     def understands(self, challenge: Challenge) -> bool:

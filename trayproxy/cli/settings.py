@@ -128,7 +128,7 @@ class OfflineSettings:
         self._save = save or _save_login_offline
 
     def load(self) -> Config:
-        """Return the settings."""
+        """Return the settings of the settings file."""
         try:
             return self._store.load()
         except SettingsError as error:

@@ -53,7 +53,7 @@ _ENDING_TEXTS = {
 
 
 class _StoppedError(Exception):
-    """The service ends."""
+    """The service ends, so no prompt is shown any more."""
 
 
 class TerminalPrompts:

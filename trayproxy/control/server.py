@@ -135,7 +135,7 @@ class Session(asyncio.Protocol):
         self._hello_timer = loop.call_later(HELLO_TIMEOUT_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Handle each complete request."""
+        """Store received octets, and carry out each complete request in them."""
         try:
             for line in self._lines.feed(self._complete_peer_check(data)):
                 self._dispatch(*decode_request(line))

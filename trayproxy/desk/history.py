@@ -137,7 +137,7 @@ class History(Protocol):
         """
 
     def update(self, change: HistoryChange) -> None:
-        """Change the records."""
+        """Carry out a change of the records, and write them."""
 
     def close(self) -> None:
         """Write the pending records."""
@@ -270,7 +270,7 @@ class _LoginHasher:
         return found
 
     def forget(self) -> None:
-        """Forget the last login."""
+        """Forget the login hashed last, and its hash."""
         self._last = None
 
 
@@ -355,7 +355,7 @@ class HistoryFile:
         return self._worker.submit(write)
 
     def update(self, change: HistoryChange) -> None:
-        """Change the records."""
+        """Carry out a change of the records, and write them."""
         match change:
             case RecordFingerprint() if not self._keeps_fingerprints:
                 return

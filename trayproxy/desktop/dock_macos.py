@@ -16,7 +16,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 _ACCESSORY = 1
-"""``NSApplicationActivationPolicyAccessory`` (NSRunningApplication.h), an NSInteger."""
+"""The policy of a program without an icon in the Dock: ``NSApplicationActivationPolicyAccessory``
+(NSRunningApplication.h), an NSInteger."""
 
 
 def become_accessory(runtime: Any = None) -> bool:

@@ -102,7 +102,7 @@ class ProcessTokens:
 
 
 def _load_libraries() -> TokenLibraries:
-    """Load the libraries, and declare the types of the pointers in their signatures."""
+    """Load the libraries of Windows for tokens, and declare the types of their pointers."""
     libraries = TokenLibraries(load_library("kernel32"), load_library("advapi32"))
     pointer = ctypes.c_void_p
     libraries.kernel32.OpenProcess.restype = pointer

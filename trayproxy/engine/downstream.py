@@ -73,7 +73,7 @@ class Downstream:
         timeout instead."""
 
     def clear_deadline(self) -> None:
-        """Remove the deadline."""
+        """Remove the deadline of the present wait: nothing times out any more."""
         self.deadline = None
 
     def take_timeout(self) -> bool:

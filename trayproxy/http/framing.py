@@ -41,7 +41,7 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Chunked:
-    """The content is chunked."""
+    """The content is in chunks, each with its size (RFC 9112, section 7.1)."""
 
 
 @dataclass(frozen=True, slots=True)

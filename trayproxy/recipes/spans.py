@@ -139,7 +139,7 @@ def _furthest_after_edit(
 def _backtracked(
     rounds: Sequence[Mapping[int, int]], diagonal: int, i: int
 ) -> list[tuple[int, int, int]]:
-    """Return the common parts on the path of edits to an offset, by ascending offset."""
+    """Return the parts between the edits that lead to an offset, by ascending offset."""
     parts: list[tuple[int, int, int]] = []
     for edits in range(len(rounds) - 1, -1, -1):
         start, is_insertion = _furthest_after_edit(rounds[edits], diagonal, edits)

@@ -26,7 +26,7 @@ class CompanyCaFile:
     """
 
     def __init__(self, paths: Paths, *, is_kept: bool) -> None:
-        """Schedule the work on the running event loop; with `is_kept` False, write no file."""
+        """Create an instance for the running event loop; with `is_kept` False, write no file."""
         self._loop = asyncio.get_running_loop()
         self._paths = paths
         self._is_kept = is_kept

@@ -159,7 +159,7 @@ class StatusPublisher:
     # --- assembling the status ---
 
     def status(self) -> Status:
-        """Return the status."""
+        """Return the complete present status, as it is sent to front ends."""
         upstream, system_proxy = self.upstream, self.own_values.system_proxy
         status = replace(
             self.own_values,

@@ -71,7 +71,7 @@ class LoginFields(QWidget):
 
     @property
     def login(self) -> Login:
-        """The entered login."""
+        """The login that the user has entered in the fields."""
         return Login(self._user.text().strip(), self._password.text())
 
     @property
@@ -114,7 +114,7 @@ class LoginFields(QWidget):
         self._password.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def wipe(self) -> None:
-        """Wipe the password."""
+        """Overwrite and clear the password; see `PasswordField.wipe`."""
         self._password.wipe()
 
     @Slot(bool)

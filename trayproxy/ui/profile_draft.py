@@ -120,7 +120,7 @@ class DraftReader:
     profiles: tuple[Profile, ...]
 
     def name(self) -> str:
-        """Return the name."""
+        """Return the name of the profile; raise `ProfileError` if it is invalid or taken."""
         name = check_name(self.draft.name)
         others = (profile for profile in self.profiles if profile.id != self.profile_id)
         if any(profile.name.lower() == name.lower() for profile in others):

@@ -94,7 +94,7 @@ class ProfileEdits:
         return draft_from_profile(profile) if profile else ProfileDraft()
 
     def set_draft(self, key: str, draft: ProfileDraft) -> None:
-        """Keep unsaved changes."""
+        """Keep the unsaved changes of an entry as a draft."""
         self._drafts[key] = draft
 
     def add_draft(self) -> None:

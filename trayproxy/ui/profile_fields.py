@@ -107,7 +107,7 @@ class AddressRow(QWidget):
 
     @property
     def scheme(self) -> ProxyScheme:
-        """The scheme."""
+        """The scheme that the user has chosen for the upstream."""
         return ProxyScheme(self._scheme.currentData())
 
     def show_draft(self, draft: ProfileDraft) -> None:
@@ -172,7 +172,7 @@ class SignInRows(QObject):
 
     @property
     def sign_in(self) -> SignIn:
-        """The sign-in."""
+        """The kind of sign-in that the user has chosen."""
         return next(sign_in for sign_in, button in self._buttons.items() if button.isChecked())
 
     @property
@@ -182,7 +182,7 @@ class SignInRows(QObject):
 
     @property
     def method(self) -> Method:
-        """The method."""
+        """The authentication method that the user has chosen."""
         return Method(self._method.currentData())
 
     def show_draft(self, draft: ProfileDraft) -> None:
@@ -317,7 +317,7 @@ class AdvancedRows(QWidget):
 
     @property
     def encoding(self) -> Encoding:
-        """The encoding."""
+        """The encoding of logins that the user has chosen."""
         return Encoding(self._encoding.currentData())
 
     def show_draft(self, draft: ProfileDraft) -> None:

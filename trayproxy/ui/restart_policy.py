@@ -24,7 +24,7 @@ class RestartPolicy:
         self._delay_s = MIN_DELAY_S
 
     def record_start(self, now: float) -> None:
-        """Record a start."""
+        """Record that the service is started at a time, for the limit on starts."""
         self._start_times.append(now)
 
     def next_delay_s(self, now: float, uptime_s: float) -> float:

@@ -22,11 +22,11 @@ class LoginSource(Enum):
     """The origin of a login."""
 
     SAVED = auto()
-    """The keyring."""
+    """The login was saved in the keyring."""
     TYPED = auto()
-    """A prompt."""
+    """The user has typed the login in a prompt."""
     COMMAND_LINE = auto()
-    """The command line."""
+    """The login was given on the command line."""
     SSO = auto()
     """No login: the own sign-in with a Kerberos ticket or the log-on to Windows."""
 

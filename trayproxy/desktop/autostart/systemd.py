@@ -144,7 +144,7 @@ class SystemdAutostart:
 
 
 def config_folder(environ: Mapping[str, str]) -> Path:
-    """Return the folder of the user's units."""
+    """Return the folder of the user's systemd units, ``~/.config/systemd/user``."""
     return config_home(environ) / "systemd" / "user"
 
 

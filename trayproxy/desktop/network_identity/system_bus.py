@@ -27,7 +27,7 @@ _RESOLVED_PATH = "/org/freedesktop/resolve1"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 
 _STATE_ACTIVATED = 2
-"""A value of NMActiveConnectionState."""
+"""The state of a connection in use: a value of NMActiveConnectionState."""
 _MAX_CONNECTIONS = 32
 
 Properties = Mapping[str, Any]

@@ -18,11 +18,11 @@ from trayproxy.desktop.windows_library import load_library
 from trayproxy.paths import PathError
 
 _FILE_OBJECT = 1
-"""``SE_FILE_OBJECT`` (accctrl.h)."""
+"""The type of object for a folder: ``SE_FILE_OBJECT`` (accctrl.h)."""
 _OWNER, _DACL, _PROTECTED_DACL = 0x1, 0x4, 0x80000000
-"""``…_SECURITY_INFORMATION`` (winnt.h)."""
+"""The parts of a security descriptor to read or set: ``…_SECURITY_INFORMATION`` (winnt.h)."""
 _REVISION = 1
-"""``SDDL_REVISION_1`` (sddl.h)."""
+"""The version of the string format of a security descriptor: ``SDDL_REVISION_1`` (sddl.h)."""
 
 _OWNERS = ("S-1-5-32-544", "S-1-5-18")
 """The permitted owners of the folder besides the user: the system, and the administrators group,

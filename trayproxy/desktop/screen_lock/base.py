@@ -38,7 +38,7 @@ class ThreadedScreenLockWatch(ABC):
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread that watches the lock of the screen."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -31,17 +31,17 @@ class BypassKind(StrEnum):
     """The kind of host that a bypass rule matches."""
 
     NAME = "name"
-    """One host name."""
+    """A rule for one host name."""
     SUBDOMAINS = "subdomains"
     """Every host below a domain, but not the domain itself."""
     PATTERN = "pattern"
     """Host names with ``*`` in another place."""
     ADDRESS = "address"
-    """One address."""
+    """A rule for one IP address."""
     NETWORK = "network"
     """The addresses of a network."""
     LOCAL = "local"
-    """Names without a dot."""
+    """A rule for all host names without a dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +113,15 @@ class ProxyKind(StrEnum):
     """How programs find their proxy."""
 
     NONE = "none"
-    """They connect directly."""
+    """Programs connect directly."""
     MANUAL = "manual"
-    """They use a proxy with a given address."""
+    """Programs use a proxy with a given address."""
     PAC = "pac"
-    """They load a PAC file from a URL."""
+    """Programs load a PAC file from a URL."""
     DETECT = "detect"
-    """They look for a PAC file in the network (WPAD)."""
+    """Programs look for a PAC file in the network (WPAD)."""
     ENVIRONMENT = "environment"
-    """They read environment variables."""
+    """Programs read their proxy from environment variables."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Registry(Protocol):
 
 
 class WinInetCalls(Protocol):
-    """The calls of `WinInet`."""
+    """The methods of `WinInet` that the target calls; tests replace them."""
 
     def read(self, connection: str) -> ConnectionSettings:
         """Return the settings of a connection; raise `TargetError` if Windows refuses."""

@@ -32,7 +32,7 @@ class FastPathResult(Enum):
     DONE = auto()
     """Wait for the next request: the response was relayed."""
     SLOW_PATH = auto()
-    """Start the request loop."""
+    """Start the request loop, which handles the event."""
     UPSTREAM_BROKEN = auto()
     """Close the upstream connection, and start the request loop."""
     END = auto()

@@ -37,7 +37,7 @@ def literal_address(host: str, port: int) -> tuple[Address, ...]:
 
 
 _NO_INTERFACE = (1 << 31) - 1
-"""A nonexistent interface index."""
+"""The index of no network interface, for a zone that this computer does not know."""
 
 
 def _zone_index(zone: str) -> int:

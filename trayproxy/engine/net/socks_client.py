@@ -11,7 +11,8 @@ from trayproxy.engine.net.socks5 import SocksDialogue
 T = TypeVar("T")
 
 Wait = Callable[[dict[int, int]], Coroutine[Any, Any, None]]
-"""Waits until one of these events occurs, or raises `HandshakeTimeoutError`."""
+"""Waits until one of the events occurs, which are descriptors with their masks; raises
+`HandshakeTimeoutError` after the time limit."""
 
 
 class SocksConnectionLostError(Exception):

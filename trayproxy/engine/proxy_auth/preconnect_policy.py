@@ -130,7 +130,7 @@ class BurstDetector:
         return 0.0 if self._long_pauses.get(key, 0) >= MIN_LONG_PAUSES else BURST_PAUSE_S
 
     def forget(self) -> None:
-        """Drop all records."""
+        """Drop the records of all keys."""
         self._ended_at.clear()
         self._short_pauses.clear()
         self._long_pauses.clear()

@@ -80,7 +80,7 @@ class LoopWork(Protocol):
         """Return whether the deadline of the work has passed."""
 
     def time_out(self) -> None:
-        """Handle the passed deadline."""
+        """Close the work, or let it answer its client, because its deadline has passed."""
 
     @property
     def is_idle(self) -> bool:

@@ -65,7 +65,7 @@ class ReaderDownstream(Protocol):
         """The objects shared by all requests."""
 
     def set_deadline(self, seconds: float) -> None:
-        """Set the deadline."""
+        """Set the time, in seconds from now, after which the wait for the next hop ends."""
 
     def events(
         self, client_mask: int, upstream: SocketStream | None, upstream_mask: int

@@ -26,7 +26,7 @@ class SystemWatch(Protocol):
     """Reports changes of the system proxy."""
 
     def close(self) -> None:
-        """Stop reporting."""
+        """Stop reporting changes of the system proxy."""
 
 
 class Watching:
@@ -51,7 +51,7 @@ class Watching:
             self._watch = self._start(self._report)
 
     def end(self) -> None:
-        """Report no more changes."""
+        """Stop the watch, if it runs: report no more changes."""
         if self._watch is not None:
             self._watch.close()
             self._watch = None
