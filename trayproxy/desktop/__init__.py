@@ -12,6 +12,7 @@ implementation::
     process_lookup         finds the program at the other end of a connection, to name it
     screen_lock            reports whether the screen is locked
     socket_owner           finds the user at the other end of a connection, for access control
+    system_pac             reads the user's own PAC script or proxy, as it was before TrayProxy
     system_proxy           reads, sets and restores the system proxy of each desktop
     system_proxy_change    reports that the system proxy may have changed
 

@@ -75,6 +75,10 @@ class FakeGSettings:
             case "sh", "-c", _, path, folder, database if path == DCONF:
                 assert (folder, database) == (PATH, DATABASE)
                 return CommandResult(0, _dump(self.user))
+            case path, "read", "-d", name if path == DCONF:
+                return CommandResult(
+                    0, self.site.get(name.removeprefix(PATH).replace("/", " "), "")
+                )
             case path, "write", name, value if path == DCONF:
                 return self._set(name.removeprefix(PATH).replace("/", " "), value)
         raise AssertionError(argv)

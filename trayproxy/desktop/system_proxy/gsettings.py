@@ -224,6 +224,28 @@ class GSettingsTarget:
             return ProxyView(ProxyKind.MANUAL, ", ".join(dict.fromkeys(filter(None, found))))
         return ProxyView(ProxyKind.NONE)
 
+    def with_defaults(self, values: Values) -> dict[str, str]:
+        """Return values with the defaults of the unset ones, and the present values of other keys.
+
+        The defaults are those of an administrator, or else of the schema.
+
+        Args:
+            values: Values of `KEYS`; a value may be unset although it is set now.
+
+        Raises:
+            TargetError: See `read`.
+        """
+        found = self._list()
+        unset = [key for key in KEYS if values.get(key) is None]
+        defaults = self._list("env", "GSETTINGS_BACKEND=memory") if unset else {}
+        for key in unset:
+            if self._dconf is not None:
+                of_site = self._run((self._dconf, "read", "-d", _path(key))).out.strip()
+                found[key] = of_site or defaults[key]
+            else:
+                found[key] = defaults[key]
+        return found | {key: value for key, value in values.items() if value is not None}
+
     def in_effect(self) -> None:
         """Return None: there are no connections with proxies of their own; see `ProxyTarget`."""
 

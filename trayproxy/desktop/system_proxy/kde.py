@@ -135,13 +135,26 @@ class KdeTarget:
 
     def describe(self, values: Values, part: str | None = None) -> ProxyView:
         """Return the proxy that programs use with the values; see `ProxyTarget`."""
-        kind = _KINDS.get(_text(values, "ProxyType"), ProxyKind.NONE)
+        kind = _KINDS.get(text_of(values, "ProxyType"), ProxyKind.NONE)
         if kind is ProxyKind.MANUAL:
             found = (_endpoint(values, "httpProxy"), _endpoint(values, "httpsProxy"))
             return ProxyView(kind, ", ".join(dict.fromkeys(filter(None, found))))
         if kind is ProxyKind.PAC:
-            return ProxyView(kind, _text(values, "Proxy Config Script"))
+            return ProxyView(kind, text_of(values, "Proxy Config Script"))
         return ProxyView(kind)
+
+    def with_defaults(self, values: Values) -> Values:
+        """Return values with the administrator's defaults of the unset ones.
+
+        Args:
+            values: Values of `KEYS`.
+        """
+        known = dict(values)
+        for path in self._site_files:
+            with suppress(TargetError):
+                for key, value in values_of(read_text(path) or "").items():
+                    known[key] = value if known.get(key) is None else known[key]
+        return known
 
     def in_effect(self) -> None:
         """Return None: there are no connections with proxies of their own; see `ProxyTarget`."""
@@ -310,12 +323,12 @@ def _has_locks(lines: Sequence[str]) -> bool:
     return False
 
 
-def _text(values: Values, key: str) -> str:
+def text_of(values: Values, key: str) -> str:
     """Return the value of a key as programs read it: without options and escapes."""
     text = (values.get(key) or "").partition("=")[2].strip()
     return text.replace("\\s", " ").replace("\\\\", "\\")
 
 
 def _endpoint(values: Values, key: str) -> str:
-    text = _SCHEME.sub("", _text(values, key)).rstrip("/")
+    text = _SCHEME.sub("", text_of(values, key)).rstrip("/")
     return text.replace(" ", ":")
