@@ -25,7 +25,7 @@ _MAX_SIZE = 8 << 20
 
 
 class DamagedCopyError(Exception):
-    """A copy is not complete, or is none."""
+    """The file of a copy is not complete, or is not a copy of a script."""
 
 
 @dataclass(frozen=True, slots=True)

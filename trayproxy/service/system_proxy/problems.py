@@ -94,7 +94,7 @@ def problem_of(error: Error, address: str) -> Problem:
             )
         case OSError():
             return _not_changed(f"{error.strerror or error}.")
-    return _not_changed(f"{error}.")
+    return _not_changed(f"The reason: {error}.")
 
 
 def not_restored(failures: tuple[Failure, ...]) -> Problem:

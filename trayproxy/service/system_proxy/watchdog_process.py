@@ -90,7 +90,7 @@ class WatchdogProcess:
 
 @contextmanager
 def _blocked_signals() -> Iterator[None]:
-    """Block signals in this thread: a process started now inherits that, and keeps it."""
+    """Block signals in this thread for a time: a process started meanwhile blocks them, too."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
