@@ -61,6 +61,8 @@ EXPLICIT_DEFAULTS = {
     "/system/proxy/ignore-hosts": "['localhost', '127.0.0.0/8', '::1']",
 }
 WRONG_TYPES = {"/system/proxy/http/port": "'8080'", "/system/proxy/mode": "uint32 7"}
+Find = Callable[[str], ProxyTarget]
+
 URLS = {
     "http://www.example/": OURS,
     "https://www.example/": OURS,
@@ -108,7 +110,7 @@ def clean(session: DconfSession) -> Iterator[None]:
 
 
 @pytest.fixture
-def find(session: DconfSession) -> Callable[[str], ProxyTarget]:
+def find(session: DconfSession) -> Find:
     return lambda name: linux.find_target(name, session.environment)
 
 
@@ -120,7 +122,7 @@ def find(session: DconfSession) -> Callable[[str], ProxyTarget]:
 def test_dconf_is_restored_octet_for_octet(
     session: DconfSession,
     file: JournalFile,
-    find: Callable[[str], ProxyTarget],
+    find: Find,
     before: Mapping[str, str],
     setting: ProxySetting,
 ) -> None:
@@ -137,7 +139,7 @@ def test_dconf_is_restored_octet_for_octet(
 
 
 def test_programs_of_gnome_use_trayproxy(
-    session: DconfSession, file: JournalFile, find: Callable[[str], ProxyTarget]
+    session: DconfSession, file: JournalFile, find: Find
 ) -> None:
     session.load(COMPANY)
     as_before = session.proxies(list(URLS), **GNOME)
@@ -329,7 +331,7 @@ def test_kconfig_reads_the_written_values(
     kioslaverc: Path,
     settings_of_kde: bytes,
     file: JournalFile,
-    find: Callable[[str], ProxyTarget],
+    find: Find,
     setting: ProxySetting,
 ) -> None:
     target = find("kioslaverc")
@@ -342,10 +344,7 @@ def test_kconfig_reads_the_written_values(
 
 
 def test_programs_of_kde_use_trayproxy(
-    session: DconfSession,
-    settings_of_kde: bytes,
-    file: JournalFile,
-    find: Callable[[str], ProxyTarget],
+    session: DconfSession, settings_of_kde: bytes, file: JournalFile, find: Find
 ) -> None:
     as_before = session.proxies(list(URLS), **KDE)
     turn_on(file, find("kioslaverc"), MANUAL)
@@ -355,11 +354,7 @@ def test_programs_of_kde_use_trayproxy(
 
 
 def test_kde_saves_its_settings_in_between(
-    session: DconfSession,
-    kioslaverc: Path,
-    settings_of_kde: bytes,
-    file: JournalFile,
-    find: Callable[[str], ProxyTarget],
+    session: DconfSession, kioslaverc: Path, settings_of_kde: bytes, file: JournalFile, find: Find
 ) -> None:
     kioslaverc.write_bytes(b"# by hand\n" + settings_of_kde)
     turn_on(file, find("kioslaverc"), MANUAL)
@@ -371,10 +366,7 @@ def test_kde_saves_its_settings_in_between(
 
 
 def test_kconfig_removes_the_remaining_keys(
-    session: DconfSession,
-    kioslaverc: Path,
-    file: JournalFile,
-    find: Callable[[str], ProxyTarget],
+    session: DconfSession, kioslaverc: Path, file: JournalFile, find: Find
 ) -> None:
     kwriteconfig(session, "ProxyType", "1")
     kwriteconfig(session, "ProxyType", "--delete")
@@ -458,7 +450,7 @@ def test_all_targets_of_a_desktop_are_restored(
     kioslaverc: Path,
     settings_of_kde: bytes,
     file: JournalFile,
-    find: Callable[[str], ProxyTarget],
+    find: Find,
     desktop: str,
     setting: ProxySetting,
 ) -> None:
@@ -483,7 +475,7 @@ def test_a_failure_of_the_second_target_restores_the_first(
     kioslaverc: Path,
     settings_of_kde: bytes,
     file: JournalFile,
-    find: Callable[[str], ProxyTarget],
+    find: Find,
     place: Home,
 ) -> None:
     session.load(COMPANY)
