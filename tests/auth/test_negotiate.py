@@ -58,9 +58,7 @@ def test_every_connection_gets_a_token_of_its_own_r_121() -> None:
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (BARE, Challenge("basic"))])
-def test_a_refused_ticket_is_not_sent_again_r_122(
-    challenges: tuple[Challenge, ...],
-) -> None:
+def test_a_refused_ticket_is_not_sent_again_r_122(challenges: tuple[Challenge, ...]) -> None:
     # Corpus U153.
     handshake = authenticator_with(FakeTickets()).begin(GET)
     assert second_step(handshake, *challenges) == Verdict(VerdictKind.REJECTED)

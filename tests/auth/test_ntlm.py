@@ -90,9 +90,7 @@ def test_a_wrong_password_is_sent_once_and_rejected_r_122() -> None:
 
 
 @pytest.mark.parametrize("challenges", [(), (BARE,), (Challenge("basic"),), challenge(b"x")])
-def test_any_407_after_the_response_is_a_rejection_r_122(
-    challenges: tuple[Challenge, ...],
-) -> None:
+def test_any_407_after_the_response_is_a_rejection_r_122(challenges: tuple[Challenge, ...]) -> None:
     handshake = begin(ntlm_scheme())
     assert isinstance(second_step(handshake, TYPE_2_CHALLENGE), Leg)
     assert handshake.step(challenges) == REJECTED

@@ -118,8 +118,5 @@ def test_without_a_service_a_time_is_refused_and_the_settings_change(
 def test_without_an_earlier_profile_resume_fails(cli: Cli, config: Path) -> None:
     assert cli("direct")[0] == 0
     code, _, err = cli("resume")
-    assert (code, err) == (
-        1,
-        "There is no earlier profile. Choose one: trayproxy profiles use.\n",
-    )
+    assert (code, err) == (1, "There is no earlier profile. Choose one: trayproxy profiles use.\n")
     assert SettingsStore(config).load().is_direct

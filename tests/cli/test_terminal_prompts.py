@@ -292,10 +292,7 @@ class Writer:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (
-            {"transport": Transport.ENCRYPTED},
-            "  The connection to the proxy is encrypted.",
-        ),
+        ({"transport": Transport.ENCRYPTED}, "  The connection to the proxy is encrypted."),
         (
             {"transport": Transport.SCRAMBLED, "method": "Digest"},
             "  The password itself is not sent, but the connection to the proxy is not encrypted.",

@@ -45,9 +45,7 @@ def test_windows_reports_a_taken_port_as_access_denied(
     assert is_taken(OSError(code, "no")) is taken
 
 
-def test_a_free_port_is_found_after_reserved_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_free_port_is_found_after_reserved_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows reserves blocks of 100 ports, and several blocks may be adjacent."""
 
     class Excluded(socket.socket):

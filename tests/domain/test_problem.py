@@ -2,12 +2,7 @@
 
 import pytest
 
-from trayproxy.domain.problem import (
-    ExitCode,
-    Problem,
-    exit_code_for,
-    single_line,
-)
+from trayproxy.domain.problem import ExitCode, Problem, exit_code_for, single_line
 
 
 @pytest.mark.parametrize(

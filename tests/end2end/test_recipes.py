@@ -382,8 +382,7 @@ class Fetch {
 
 
 @pytest.mark.parametrize(
-    ("tool", "program", "command", "target"),
-    [entry for entry in COPIED if shutil.which(entry[1])],
+    ("tool", "program", "command", "target"), [entry for entry in COPIED if shutil.which(entry[1])]
 )
 def test_the_printed_lines_make_a_program_use_trayproxy(
     tool: str, program: str, command: str, target: str, network: Network, tool_home: ToolHome

@@ -272,9 +272,7 @@ def test_an_accepted_user_name_replaces_the_user_name_of_the_profile(scenario: S
     assert again.front_end.prompts == []
 
 
-def test_a_rejected_login_is_not_saved_in_the_keyring_or_the_profile(
-    scenario: Scenario,
-) -> None:
+def test_a_rejected_login_is_not_saved_in_the_keyring_or_the_profile(scenario: Scenario) -> None:
     user = scenario.start(Login("asmith", "wrong"))
     user.visit()
     user.front_end.wait_for_prompt(lambda question: question.rejections == 1)

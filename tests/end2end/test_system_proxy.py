@@ -112,16 +112,12 @@ def make_session(
 
 
 @pytest.fixture
-def gnome(
-    make_session: Callable[[Mapping[str, str]], SystemProxySession],
-) -> SystemProxySession:
+def gnome(make_session: Callable[[Mapping[str, str]], SystemProxySession]) -> SystemProxySession:
     return make_session(GNOME)
 
 
 @pytest.fixture
-def kde(
-    make_session: Callable[[Mapping[str, str]], SystemProxySession],
-) -> SystemProxySession:
+def kde(make_session: Callable[[Mapping[str, str]], SystemProxySession]) -> SystemProxySession:
     return make_session(KDE)
 
 

@@ -285,10 +285,7 @@ def test_the_page_names_the_servers_reason(start: Start, stack: ExitStack) -> No
 
 @pytest.mark.parametrize(
     ("answer", "code"),
-    [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"TP-205"),
-        (b"\x05", b"closed the connection"),
-    ],
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"TP-205"), (b"\x05", b"closed the connection")],
 )
 def test_a_server_that_does_not_speak_socks5_gives_an_error_page(
     start: Start, script: MakeUpstream, url: bytes, answer: bytes, code: bytes

@@ -73,9 +73,7 @@ def connect(listener: socket.socket) -> ProxyClient:
 
 
 def test_without_descriptors_a_client_is_answered_with_503(
-    reserve: DescriptorReserve,
-    listener: socket.socket,
-    use: ListenerUse,
+    reserve: DescriptorReserve, listener: socket.socket, use: ListenerUse
 ) -> None:
     for _ in range(3):
         with connect(listener) as client:
@@ -90,9 +88,7 @@ def test_without_descriptors_a_client_is_answered_with_503(
 
 
 def test_a_client_that_has_sent_nothing_is_answered_too(
-    reserve: DescriptorReserve,
-    listener: socket.socket,
-    use: ListenerUse,
+    reserve: DescriptorReserve, listener: socket.socket, use: ListenerUse
 ) -> None:
     with connect(listener) as client:
         assert reserve.refuse_client(NO_MORE, listener, LOCAL, use)
@@ -115,9 +111,7 @@ def test_a_client_of_another_user_is_refused_as_usual(
 
 
 def test_a_client_that_sends_later_reads_the_response(
-    reserve: DescriptorReserve,
-    listener: socket.socket,
-    use: ListenerUse,
+    reserve: DescriptorReserve, listener: socket.socket, use: ListenerUse
 ) -> None:
     """Octets for a closed connection cause a reset, which must not destroy the response."""
     with connect(listener) as client:
@@ -143,9 +137,7 @@ def test_a_silent_unknown_client_does_not_block(listener: socket.socket) -> None
 
 
 def test_without_a_pending_connection_nothing_is_done(
-    reserve: DescriptorReserve,
-    listener: socket.socket,
-    use: ListenerUse,
+    reserve: DescriptorReserve, listener: socket.socket, use: ListenerUse
 ) -> None:
     assert reserve.refuse_client(NO_MORE, listener, LOCAL, use)
 
@@ -162,9 +154,7 @@ def test_a_disconnected_client_does_not_pause_accepting(
 
 
 def test_another_error_pauses_accepting(
-    reserve: DescriptorReserve,
-    listener: socket.socket,
-    use: ListenerUse,
+    reserve: DescriptorReserve, listener: socket.socket, use: ListenerUse
 ) -> None:
     with connect(listener):
         assert not reserve.refuse_client(OSError(errno.ENOMEM, "no memory"), listener, LOCAL, use)

@@ -9,12 +9,7 @@ from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import LOOPS, Running
 from tests.engine.wire import ProxyClient, get
-from tests.support.scripted_upstream import (
-    ESTABLISHED,
-    ScriptedConnection,
-    answering,
-    challenge,
-)
+from tests.support.scripted_upstream import ESTABLISHED, ScriptedConnection, answering, challenge
 from trayproxy.engine.limits import EngineLimits
 
 GREETING = b"\x05\x01\x00"

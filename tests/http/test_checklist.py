@@ -97,9 +97,7 @@ def test_a_bare_cr_or_lf_is_refused_everywhere_r_002_r_003(place: str, line_end:
         b"HTTP/1.1 200 OK\r\nX: y\nz\r\n\r\n",
     ],
 )
-def test_a_response_with_a_bare_cr_or_a_misplaced_bare_lf_is_a_502_r_002_r_003(
-    head: bytes,
-) -> None:
+def test_a_response_with_a_bare_cr_or_a_misplaced_bare_lf_is_a_502_r_002_r_003(head: bytes) -> None:
     assert refusal_status(read_response, head) == 502
 
 

@@ -13,12 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.config import (
-    Config,
-    ListenAddress,
-    SystemProxyMode,
-    SystemProxySettings,
-)
+from trayproxy.profiles.config import Config, ListenAddress, SystemProxyMode, SystemProxySettings
 from trayproxy.profiles.document import (
     HEADER,
     InvalidSettingsError,

@@ -15,12 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from trayproxy.recipes.formats.editors import read_value, set_values
-from trayproxy.recipes.formats.setting import (
-    BYTE_ORDER_MARK,
-    Format,
-    Setting,
-    UnreadableTextError,
-)
+from trayproxy.recipes.formats.setting import BYTE_ORDER_MARK, Format, Setting, UnreadableTextError
 
 HTTP = Setting(("http", "proxy"), "http://127.0.0.1:3128")
 PROXY = Setting(("proxy",), "http://127.0.0.1:3128")

@@ -24,10 +24,7 @@ def status_of(paths: Paths) -> Status:
 
 
 def run_command(
-    place: Home,
-    *arguments: str,
-    stdin: str = "",
-    environment: Mapping[str, str] | None = None,
+    place: Home, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command line of TrayProxy with the files of a home.
 

@@ -1,13 +1,7 @@
 """A target of the system proxy in memory."""
 
 from tests.system_settings.fake_target import FakeTarget
-from trayproxy.desktop.system_proxy.base import (
-    ProxyKind,
-    ProxySetting,
-    ProxyView,
-    Wanted,
-    endpoint,
-)
+from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView, Wanted, endpoint
 from trayproxy.system_settings.entries import Unit, Value, Values
 
 UNITS = (

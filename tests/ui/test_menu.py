@@ -114,12 +114,7 @@ def test_the_menu_while_connected(ui: MenuDriver) -> None:
             False,
             True,
         ),
-        (
-            SystemProxyState.MANAGED,
-            ["System proxy: managed by your organisation"],
-            False,
-            False,
-        ),
+        (SystemProxyState.MANAGED, ["System proxy: managed by your organisation"], False, False),
         # A click makes the window show the reason.
         (SystemProxyState.UNAVAILABLE, ["System proxy: not available…"], False, True),
     ],
@@ -172,9 +167,7 @@ def test_the_check_shows_the_state_and_not_the_click(
     assert check.isChecked() is before
 
 
-def test_the_settings_for_programs_can_be_copied(
-    ui: MenuDriver,
-) -> None:
+def test_the_settings_for_programs_can_be_copied(ui: MenuDriver) -> None:
     rows = {"powershell": "PowerShell", "git": "git", "npm": "npm", "pip": "pip"}
     for tool, text in {**rows, "docker": "Docker"}.items():
         row = ui.row(f"copy_settings_{tool}")

@@ -267,9 +267,7 @@ def test_the_mouse_selects_characters(field: PasswordField, qtbot: QtBot) -> Non
     assert len(field.selectedText()) == 10
 
 
-def test_preedit_text_is_drawn_only_while_the_password_is_visible(
-    field: PasswordField,
-) -> None:
+def test_preedit_text_is_drawn_only_while_the_password_is_visible(field: PasswordField) -> None:
     compose(field, "w")
     hidden = field.grab().toImage()
     compose(field, "i")

@@ -122,9 +122,7 @@ def test_the_dialog_closes_when_the_service_is_lost(ui: PromptFixture) -> None:
     assert ui.prompts.pending is None
 
 
-def test_a_dialog_in_the_background_has_a_notification_until_it_closes(
-    ui: PromptFixture,
-) -> None:
+def test_a_dialog_in_the_background_has_a_notification_until_it_closes(ui: PromptFixture) -> None:
     dialog = ui.open_dialog()
     dialog.hide()
     dialog.not_activated.emit()
@@ -153,10 +151,7 @@ def test_no_notification_is_shown_while_a_window_is_active(ui: PromptFixture) ->
     ("action", "requests"), [(SIGN_IN, []), (NOT_NOW, [DeclinePrompt(1, Snooze.A_WHILE)])]
 )
 def test_the_actions_of_the_notification(
-    action: str,
-    requests: list[object],
-    ui: PromptFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    action: str, requests: list[object], ui: PromptFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_ACTIVATION_TOKEN", "")
     ui.open_dialog()

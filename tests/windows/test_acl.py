@@ -22,8 +22,7 @@ def access(folder: Path) -> str:
     """Return the access control list of a folder in the security descriptor string format."""
     descriptor, text = ctypes.c_void_p(), ctypes.c_wchar_p()
     code = load_library("advapi32").GetNamedSecurityInfoW(
-        *(str(folder), _FILE_OBJECT, _DACL),
-        *(None, None, None, None, ctypes.byref(descriptor)),
+        *(str(folder), _FILE_OBJECT, _DACL), *(None, None, None, None, ctypes.byref(descriptor))
     )
     assert code == 0
     assert load_library("advapi32").ConvertSecurityDescriptorToStringSecurityDescriptorW(

@@ -8,13 +8,7 @@ from types import ModuleType
 import pytest
 
 from trayproxy.desktop.autostart.base import AutostartState, StartCommand
-from trayproxy.desktop.autostart.windows import (
-    APPROVED,
-    RUN,
-    VALUE,
-    RunKeyAutostart,
-    UserRegistry,
-)
+from trayproxy.desktop.autostart.windows import APPROVED, RUN, VALUE, RunKeyAutostart, UserRegistry
 from trayproxy.desktop.installation import InstalledProgram
 
 winreg: ModuleType = module

@@ -18,12 +18,7 @@ import pytest
 from tests.desktop.system_proxy.turning_on import turn_on
 from tests.support.process_output import PATIENCE
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting, ProxyView
-from trayproxy.desktop.system_proxy.windows import (
-    NAME,
-    WindowsRegistry,
-    WindowsTarget,
-    find_target,
-)
+from trayproxy.desktop.system_proxy.windows import NAME, WindowsRegistry, WindowsTarget, find_target
 from trayproxy.desktop.system_proxy.wininet import (
     BYPASS,
     FLAGS,
@@ -113,12 +108,7 @@ def test_the_settings_of_the_lan_are_written_read_and_restored(wininet: WinInet)
     assert (values()["ProxyServer"], values()["ProxyEnable"]) == (COMPANY, 1)
     wininet.write(
         LAN,
-        {
-            SERVER: before.server,
-            BYPASS: before.bypass,
-            SCRIPT: before.script,
-            FLAGS: before.flags,
-        },
+        {SERVER: before.server, BYPASS: before.bypass, SCRIPT: before.script, FLAGS: before.flags},
     )
     assert wininet.read(LAN) == before
     assert "ProxyServer" not in values()

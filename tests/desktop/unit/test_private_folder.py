@@ -15,11 +15,7 @@ from trayproxy.paths import HOME_VARIABLE, PathError, locate
     [("win32", True, True), ("win32", False, False), ("linux", True, False)],
 )
 def test_the_folder_in_the_variable_is_made_private_on_windows(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    platform: str,
-    is_named: bool,
-    is_closed: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, is_named: bool, is_closed: bool
 ) -> None:
     closed: list[Path] = []
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))

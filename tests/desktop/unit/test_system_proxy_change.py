@@ -419,8 +419,7 @@ def test_a_closed_watch_reports_nothing(
 
 @pytest.mark.parametrize("system", [FakeRegistryLibraries, FakeStoreFrameworks])
 def test_a_change_after_the_end_of_the_loop_raises_no_error(
-    system: type[FakeRegistryLibraries] | type[FakeStoreFrameworks],
-    monkeypatch: pytest.MonkeyPatch,
+    system: type[FakeRegistryLibraries] | type[FakeStoreFrameworks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors: list[object] = []
     monkeypatch.setattr(threading, "excepthook", errors.append)

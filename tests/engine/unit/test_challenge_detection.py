@@ -285,11 +285,7 @@ def test_a_too_long_url_is_not_opened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        (b"a.test", "http://a.test/"),
-        (b"[2001:db8::1]", "http://[2001:db8::1]/"),
-    ],
+    ("host", "url"), [(b"a.test", "http://a.test/"), (b"[2001:db8::1]", "http://[2001:db8::1]/")]
 )
 def test_a_511_to_connect_names_a_page_without_encryption(host: bytes, url: str) -> None:
     request = b"CONNECT %b:443 HTTP/1.1\r\nHost: %b\r\n\r\n" % (host, host)

@@ -202,9 +202,7 @@ def test_an_attempt_restarts_at_a_network_change_until_its_time_is_over(
     ids=["lost", "no TLS", "certificate"],
 )
 def test_only_a_lost_connection_during_a_tls_handshake_permits_a_fallback(
-    error: HandshakeError,
-    kind: type[RequestRefusedError],
-    page_of: Callable[[str, str], ErrorPage],
+    error: HandshakeError, kind: type[RequestRefusedError], page_of: Callable[[str, str], ErrorPage]
 ) -> None:
     failure = handshake_failure("proxy.test", error)
     assert (type(failure), failure.page) == (kind, page_of("proxy.test", "Why."))

@@ -80,10 +80,7 @@ def test_both_loopback_addresses_are_listened_on_with_one_port(
 
 @pytest.mark.parametrize(("error", "taken"), [(TAKEN, "[::1]:3128"), (NO_IPV6, "")])
 def test_the_other_loopback_address_is_used_once_it_is_free(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    error: OSError,
-    taken: str,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: OSError, taken: str
 ) -> None:
     scenario = ListenersScenario(monkeypatch, "127.0.0.1", 3128)
     scenario.errors["::1", 3128] = error

@@ -9,8 +9,7 @@ from trayproxy.profiles.config import SystemProxyMode, SystemProxySettings
 
 
 @pytest.mark.parametrize(
-    ("choice", "restored"),
-    [(LeftoverChoice.FORGET, None), (LeftoverChoice.KEEP, "manual")],
+    ("choice", "restored"), [(LeftoverChoice.FORGET, None), (LeftoverChoice.KEEP, "manual")]
 )
 async def test_a_dead_proxy_is_asked_about(
     bench: Bench, choice: LeftoverChoice, restored: str | None

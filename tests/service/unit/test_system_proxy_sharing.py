@@ -49,10 +49,7 @@ async def test_a_second_trayproxy_names_the_trayproxy_with_the_system_proxy(benc
     second = await started_as(bench, "second.toml", replace(USED, use=False))
     assert second.status.state is SystemProxyState.OFF
     assert second.status.holder == "first.toml"
-    for problem in (
-        await second.turn_on(SystemProxyMode.ADDRESS),
-        await second.turn_off(),
-    ):
+    for problem in (await second.turn_on(SystemProxyMode.ADDRESS), await second.turn_off()):
         assert problem is not None
         assert problem.id == "TP-615"
         assert "first.toml" in problem.body

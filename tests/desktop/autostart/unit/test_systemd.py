@@ -128,10 +128,7 @@ def test_a_masked_unit_is_disabled(autostart: SystemdAutostart, systemctl: FakeS
 
 
 def test_the_path_of_another_installation_is_corrected_and_other_lines_stay(
-    autostart: SystemdAutostart,
-    command: StartCommand,
-    file: Path,
-    systemctl: FakeSystemctl,
+    autostart: SystemdAutostart, command: StartCommand, file: Path, systemctl: FakeSystemctl
 ) -> None:
     autostart.turn_on()
     mine = text_of(file).replace("RestartSec=5", "RestartSec=9").splitlines()

@@ -81,10 +81,7 @@ class FakeServices:
 
 def test_the_setting_from_before_trayproxy_is_that_of_the_first_service_with_one() -> None:
     unit = Unit("script", ("script url of Wi-Fi", "script state of Wi-Fi"), (), "Wi-Fi")
-    ours = {
-        "script url of Wi-Fi": "http://127.0.0.1:3128/x.pac",
-        "script state of Wi-Fi": "on",
-    }
+    ours = {"script url of Wi-Fi": "http://127.0.0.1:3128/x.pac", "script state of Wi-Fi": "on"}
     original = {"script url of Wi-Fi": SCRIPT.location, "script state of Wi-Fi": "on"}
     journal = Journal(
         1,

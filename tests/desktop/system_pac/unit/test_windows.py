@@ -1,13 +1,7 @@
 import pytest
 
 from trayproxy.desktop.system_pac.base import SystemSetting
-from trayproxy.desktop.system_pac.windows import (
-    MACHINE,
-    POLICIES,
-    SETTINGS,
-    USER,
-    windows_setting,
-)
+from trayproxy.desktop.system_pac.windows import MACHINE, POLICIES, SETTINGS, USER, windows_setting
 from trayproxy.desktop.system_proxy.base import ProxyKind
 from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import Upstream

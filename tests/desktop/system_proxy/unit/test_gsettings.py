@@ -265,10 +265,7 @@ def test_strings_of_gvariant(text: str, string: str) -> None:
             ProxyView(ProxyKind.PAC, "http://pac"),
         ),
         ({"mode": "'manual'"}, ProxyView(ProxyKind.MANUAL)),
-        (
-            {"mode": "'manual'", "http host": "'proxy'"},
-            ProxyView(ProxyKind.MANUAL, "proxy:8080"),
-        ),
+        ({"mode": "'manual'", "http host": "'proxy'"}, ProxyView(ProxyKind.MANUAL, "proxy:8080")),
         (COMPANY, ProxyView(ProxyKind.MANUAL, "proxy.corp.example:8080")),
         (
             {**COMPANY, "https host": "'::1'"},

@@ -24,10 +24,7 @@ from trayproxy.system_settings.restore import restore
 
 URL = "http://127.0.0.1:3128/4f1c.pac"
 SETTING = ProxySetting("127.0.0.1", 3128, URL)
-LISTED = (
-    "An asterisk (*) denotes that a network service is disabled.",
-    "*Thunderbolt Bridge",
-)
+LISTED = ("An asterisk (*) denotes that a network service is disabled.", "*Thunderbolt Bridge")
 SCUTIL = """\
 <dictionary> {
   ExceptionsList : <array> {

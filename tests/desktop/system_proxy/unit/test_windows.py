@@ -14,13 +14,7 @@ from trayproxy.desktop.system_proxy.base import (
     ProxyView,
 )
 from trayproxy.desktop.system_proxy.windows import WindowsTarget
-from trayproxy.desktop.system_proxy.wininet import (
-    BYPASS,
-    FLAGS,
-    SCRIPT,
-    SERVER,
-    ConnectionSettings,
-)
+from trayproxy.desktop.system_proxy.wininet import BYPASS, FLAGS, SCRIPT, SERVER, ConnectionSettings
 from trayproxy.system_settings.apply import NotAppliedError, RefusedPart
 from trayproxy.system_settings.entries import TargetError
 from trayproxy.system_settings.journal import JournalFile
