@@ -64,12 +64,7 @@ _VERBS = (
         "make the computer use TrayProxy, and put its settings back",
         "trayproxy system-proxy on",
     ),
-    (
-        "autostart",
-        "autostart",
-        "start TrayProxy when you log in",
-        "trayproxy autostart on",
-    ),
+    ("autostart", "autostart", "start TrayProxy when you log in", "trayproxy autostart on"),
     (
         "recipe",
         "recipe",

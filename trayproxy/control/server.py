@@ -46,9 +46,7 @@ _FLUSH_TIMEOUT_S = 1.0
 logger = logging.getLogger(__name__)
 
 _VERSION_MISMATCH = Problem(
-    "TP-902",
-    "The running TrayProxy is another version",
-    "Quit TrayProxy and start it again.",
+    "TP-902", "The running TrayProxy is another version", "Quit TrayProxy and start it again."
 )
 _INTERNAL_ERROR = Problem(
     "TP-903",

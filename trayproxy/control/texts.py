@@ -50,8 +50,7 @@ REASON_TEXTS: Mapping[PromptReason, str] = {
         "SignIn", "{store} does not answer. It may be waiting for you in another window."
     ),
     PromptReason.EXPIRED: QT_TRANSLATE_NOOP(
-        "SignIn",
-        "Your password has expired or must be changed. Change it, then type the new one.",
+        "SignIn", "Your password has expired or must be changed. Change it, then type the new one."
     ),
     PromptReason.LOCKED: QT_TRANSLATE_NOOP(
         "SignIn",

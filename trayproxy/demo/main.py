@@ -20,12 +20,7 @@ from trayproxy.demo.surroundings import (
     temporary_home,
     tray,
 )
-from trayproxy.demo.system_settings import (
-    OwnSettings,
-    changed_stores,
-    own_settings,
-    unchanged_text,
-)
+from trayproxy.demo.system_settings import OwnSettings, changed_stores, own_settings, unchanged_text
 from trayproxy.demo.upstream import ProxyLogEntry
 from trayproxy.desktop.display import display_problem
 from trayproxy.domain.problem import ExitCode

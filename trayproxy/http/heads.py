@@ -48,10 +48,7 @@ class _HeadSyntax:
 
 
 _REQUEST = _HeadSyntax(
-    re.compile(rb"[%b]|\r?\Z" % TCHAR),
-    REQUEST_LINE,
-    (_END,),
-    re.compile(rb"[^\r]\n|\r[^\n]|\x00"),
+    re.compile(rb"[%b]|\r?\Z" % TCHAR), REQUEST_LINE, (_END,), re.compile(rb"[^\r]\n|\r[^\n]|\x00")
 )
 _RESPONSE = _HeadSyntax(
     re.compile(rb"HTTP/|(?:HTTP|HTT|HT|H|\r)?\Z"),

@@ -137,11 +137,7 @@ def plan(
     versions = (*(v for v in record.versions if v.sha256 != new.sha256), new)
     created = tuple(dict.fromkeys((*record.folders, *folders)))
     record = replace(
-        record,
-        format=target.format,
-        folders=created,
-        versions=versions,
-        earlier=earlier,
+        record, format=target.format, folders=created, versions=versions, earlier=earlier
     )
     return FilePlan(target.path, present, wanted, record)
 

@@ -109,8 +109,5 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     def commands_on(self, system: SystemName) -> Commands | None:
         """Return the lines to copy on a system."""
-        special = {
-            SystemName.MACOS: self.macos_commands,
-            SystemName.WINDOWS: self.windows_commands,
-        }
+        special = {SystemName.MACOS: self.macos_commands, SystemName.WINDOWS: self.windows_commands}
         return special.get(system) or self.commands

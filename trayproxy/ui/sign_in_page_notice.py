@@ -62,8 +62,7 @@ def sign_in_page_notification(*, offers_direct: bool) -> Notification:
     return Notification(
         translate("Notification", "This network wants you to sign in on its own page"),
         translate(
-            "Notification",
-            "Sign in on that page. What fails now works again by itself then.",
+            "Notification", "Sign in on that page. What fails now works again by itself then."
         ),
         tuple(actions),
     )

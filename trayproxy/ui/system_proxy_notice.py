@@ -2,12 +2,7 @@
 
 from PySide6.QtCore import QCoreApplication, QObject
 
-from trayproxy.control.messages import (
-    Status,
-    SystemProxyState,
-    SystemProxyStatus,
-    UseSystemProxy,
-)
+from trayproxy.control.messages import Status, SystemProxyState, SystemProxyStatus, UseSystemProxy
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.delayed_notice import SHOW_DELAY_MS, DelayedNotice
 from trayproxy.ui.notifications import Notification, Notifier

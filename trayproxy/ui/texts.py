@@ -7,12 +7,7 @@ truncated before they are inserted.
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
 from trayproxy.control.icon_state import IconState, has_no_active_profile
-from trayproxy.control.messages import (
-    ListenerState,
-    Status,
-    SystemProxyState,
-    SystemProxyStatus,
-)
+from trayproxy.control.messages import ListenerState, Status, SystemProxyState, SystemProxyStatus
 from trayproxy.control.texts import (
     LOCK_OUT_RISK_REJECTIONS,
     METHOD_NAMES,

@@ -37,10 +37,7 @@ class WindowsNetworkWatch:
     """A watch notified by Windows through a callback."""
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        on_change: Callable[[], None],
-        library: Any = None,
+        self, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None], library: Any = None
     ) -> None:
         """Register for notifications with the library ``iphlpapi``; None loads the system's.
 

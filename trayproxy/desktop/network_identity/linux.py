@@ -121,9 +121,7 @@ def _gateways(connection: socket.socket) -> tuple[Gateway, ...]:
     )
 
 
-def _neighbours(
-    messages: Iterable[tuple[int, bytes]],
-) -> Iterator[tuple[tuple[int, bytes], str]]:
+def _neighbours(messages: Iterable[tuple[int, bytes]]) -> Iterator[tuple[tuple[int, bytes], str]]:
     """Return the hardware address of each neighbour, by its interface and its IP address."""
     for kind, body in messages:
         if kind != NEW_NEIGHBOUR:

@@ -100,10 +100,7 @@ def read_facts(get_all: GetAll) -> BusFacts:
     resolved = get_all(RESOLVED, _RESOLVED_PATH, f"{RESOLVED}.Manager")
     domains = (*_dns_manager_domains(dns), *_resolved_domains(resolved))
     return BusFacts(
-        tuple(wifi),
-        tuple(filter(None, map(clean_suffix, domains))),
-        tuple(vpns),
-        *_portal(manager),
+        tuple(wifi), tuple(filter(None, map(clean_suffix, domains))), tuple(vpns), *_portal(manager)
     )
 
 

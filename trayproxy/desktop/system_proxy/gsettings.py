@@ -128,12 +128,7 @@ class GSettingsTarget:
     units: Sequence[Unit] = UNITS
 
     def __init__(
-        self,
-        run: Run,
-        gsettings: str | None,
-        dconf: str | None,
-        database: str = "",
-        hint: str = "",
+        self, run: Run, gsettings: str | None, dconf: str | None, database: str = "", hint: str = ""
     ) -> None:
         """Create the target, without running a command.
 

@@ -10,15 +10,8 @@ from trayproxy.desktop.atomic_file import read_text
 from trayproxy.desktop.commands import command_runner
 from trayproxy.desktop.config_home import config_home
 from trayproxy.desktop.system_proxy.base import ProxyTarget, ProxyTargets
-from trayproxy.desktop.system_proxy.environment_d import (
-    EnvironmentTarget,
-    environment_file,
-)
-from trayproxy.desktop.system_proxy.gsettings import (
-    GSettingsTarget,
-    find_gsettings,
-    user_database,
-)
+from trayproxy.desktop.system_proxy.environment_d import EnvironmentTarget, environment_file
+from trayproxy.desktop.system_proxy.gsettings import GSettingsTarget, find_gsettings, user_database
 from trayproxy.desktop.system_proxy.kde import KdeTarget
 from trayproxy.desktop.system_proxy.linux_commands import (
     Which,

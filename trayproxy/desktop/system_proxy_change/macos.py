@@ -117,8 +117,7 @@ class MacSystemProxyWatch(ThreadedSystemProxyWatch):
         functions = self._frameworks.system_configuration
         name = self._own("CFStringCreateWithCString", self._text(_NAME))
         store = self._own(
-            "SCDynamicStoreCreate",
-            functions.SCDynamicStoreCreate(None, name, self._callback, None),
+            "SCDynamicStoreCreate", functions.SCDynamicStoreCreate(None, name, self._callback, None)
         )
         key = self._own(
             "SCDynamicStoreKeyCreateProxies", functions.SCDynamicStoreKeyCreateProxies(None)

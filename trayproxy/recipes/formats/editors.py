@@ -4,14 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from trayproxy.recipes.formats.assignments import (
-    CURLRC,
-    DOTENV,
-    NPMRC,
-    PROPERTIES,
-    WGETRC,
-    YARNRC,
-)
+from trayproxy.recipes.formats.assignments import CURLRC, DOTENV, NPMRC, PROPERTIES, WGETRC, YARNRC
 from trayproxy.recipes.formats.blocks import BLOCK, FIRST_BLOCK, WHOLE
 from trayproxy.recipes.formats.git_config import GIT
 from trayproxy.recipes.formats.ini import INI
