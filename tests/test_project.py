@@ -74,7 +74,7 @@ def test_the_import_contracts_are_kept() -> None:
         ("desk/machine/machine.py", "from time import monotonic"),
         ("desk/machine/machine.py", "from trayproxy.desk import history"),
         ("desk/machine/state.py", "from trayproxy.desk.machine import machine"),
-        ("routing/bypass.py", "import proxy"),
+        ("profiles/host_pattern.py", "import proxy"),
         ("engine/server/executor.py", "from proxy.core.work import Work"),
         ("service/__init__.py", "from PySide6.QtCore import QObject"),
         ("service/__init__.py", "from trayproxy.cli import main"),

@@ -14,16 +14,20 @@ from trayproxy.control.messages import (
     DeleteProfile,
     Done,
     Failed,
+    FindRoute,
     ForgetLogin,
     GetStatus,
     GetSystemProxy,
     KeptInMemory,
     ListenerState,
+    OpenProfilePort,
+    ProfilePort,
     PromptChanged,
     Quit,
     Reply,
     Request,
     Resume,
+    RouteFound,
     SaveLogin,
     SaveProfile,
     ShowWindow,
@@ -57,6 +61,7 @@ class FakeServiceHandler(SessionHandler):
         self.result = CheckResult(())
         self.kept_in_memory: KeptInMemory | None = None
         self.system_proxy = SystemProxyStatus()
+        self.route: RouteFound | None = None
         self.prompt: Prompt | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
@@ -80,6 +85,10 @@ class FakeServiceHandler(SessionHandler):
                 return self.result
             case Subscribe():
                 return self.status
+            case FindRoute() if self.route:
+                return self.route
+            case OpenProfilePort():
+                return ProfilePort("127.0.0.1:4321")
             case GetSystemProxy() | UseSystemProxy():
                 return self.system_proxy
             case SaveProfile(profile):

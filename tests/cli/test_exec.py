@@ -14,10 +14,9 @@ from msgspec.structs import replace
 from tests.cli.conftest import Cli
 from tests.cli.fake_service import ROOT, FakeServiceHandler
 from tests.cli.terminal_screen import TerminalScreen
-from trayproxy.control.messages import ListenerState, UseProfile
+from trayproxy.control.messages import ListenerState, OpenProfilePort
 from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_ID
 
 URL = "http://127.0.0.1:4128"
 PROGRAM = ["-m", "trayproxy", "exec"]
@@ -203,42 +202,27 @@ def test_a_missing_program_is_a_usage_error(
     assert "Try: trayproxy exec --help" in err
 
 
-@pytest.mark.usefixtures("service")
-@pytest.mark.parametrize("name", ["Office", "office", "oFFICE"])
-def test_a_program_is_run_if_its_profile_is_in_use(paths: Paths, name: str) -> None:
-    assert run(paths, "--profile", name, "--", "echo", "done").stdout == "done\n"
-
-
-def test_a_program_is_not_run_with_another_profile(
-    paths: Paths, service: FakeServiceHandler
+@pytest.mark.parametrize("name", ["Lab", "lab", "lAB"])
+def test_a_program_gets_the_address_of_its_profile(
+    paths: Paths, service: FakeServiceHandler, name: str
 ) -> None:
-    result = run(paths, "--profile", "lab", "--", "echo", "done")
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "“Lab” is not in use, and exec does not change the profile of other" in result.stderr
-    assert "trayproxy profiles use “Lab”" in result.stderr
-    assert service.requests == []
+    result = run(paths, "--profile", name, "--", "sh", "-c", "echo $http_proxy $HTTPS_PROXY")
+    assert result.stdout == "http://127.0.0.1:4321 http://127.0.0.1:4321\n"
+    assert service.requests == [OpenProfilePort("lab")]
+
+
+def test_an_unknown_profile_runs_no_program(paths: Paths, service: FakeServiceHandler) -> None:
     result = run(paths, "--profile", "Home", "--", "echo", "done")
     assert (result.returncode, result.stdout) == (1, "")
     assert "There is no profile “Home”" in result.stderr
+    assert service.requests == []
 
 
-def test_connect_directly_is_a_profile_for_exec(
-    paths: Paths, cli: Cli, service: FakeServiceHandler
-) -> None:
-    assert "“direct” is not in use" in run(paths, "--profile", "direct", "--", "true").stderr
-    assert cli("direct")[0] == 0
-    assert service.requests == [UseProfile(DIRECT_ID)]
-    assert run(paths, "--profile", "direct", "--", "true").returncode == 0
-    assert "“Office” is not in use" in run(paths, "--profile", "office", "--", "true").stderr
-
-
-def test_without_a_service_another_profile_starts_no_service(paths: Paths, cli: Cli) -> None:
-    for name in ("Office", "Lab"):
-        assert cli("profiles", "add", name, "proxy.example:8080")[0] == 0
-    result = run(paths, "--profile", "Lab", "--", "true")
-    assert result.returncode == 1
-    assert "“Lab” is not in use" in result.stderr
-    assert not paths.socket.exists()
+@pytest.mark.usefixtures("service")
+def test_a_program_that_connects_directly_needs_no_exec(paths: Paths) -> None:
+    result = run(paths, "--profile", "direct", "--", "echo", "done")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "run the program without “trayproxy exec”" in result.stderr
 
 
 def test_a_program_is_not_run_while_another_program_uses_the_port(

@@ -246,6 +246,15 @@ def test_an_unlocked_keyring_is_not_read_for_an_inactive_profile(driver: Machine
     assert not reads_when_unlocked(driver)
 
 
+def test_an_unlocked_keyring_is_read_for_an_inactive_profile_that_a_program_uses(
+    driver: MachineDriver,
+) -> None:
+    open_locked_prompt(driver)
+    driver.handle(events.ProfileSwitched(LAB))
+    driver.handle(events.ProfileLent(OFFICE))
+    assert reads_when_unlocked(driver)
+
+
 def test_an_unlocked_keyring_is_not_read_after_three_rejections(driver: MachineDriver) -> None:
     space = open_locked_prompt(driver)
     for _ in range(driver.limits.rejections_max):

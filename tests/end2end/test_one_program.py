@@ -62,10 +62,10 @@ def settle(place: Home, reports: Reports) -> Iterator[Settle]:
     """Write the settings; afterwards, end the service that a command has started."""
     paths = locate(place.trayproxy_environment())
 
-    def write(upstream: str, active: str = "office", sign_in: str = "none") -> None:
+    def write(upstream: str, active: str = "office", sign_in: str = "none", more: str = "") -> None:
         paths.prepare()
         text = SETTINGS.format(upstream=upstream, active=active, sign_in=sign_in)
-        paths.config_file.write_text(text)
+        paths.config_file.write_text(text + more)
 
     def log() -> str:
         return paths.log_file.read_text() if paths.log_file.exists() else ""
@@ -138,6 +138,38 @@ def test_python_goes_through_the_proxy_with_tls(
     fetched = run_command(place, "exec", "--profile", "Office", "--", *words)
     assert (fetched.returncode, fetched.stdout) == (0, "hello\n"), fetched.stderr
     assert [access.method for access in office.accesses()] == ["CONNECT"]
+
+
+def test_a_profile_is_used_for_one_program_alone(
+    place: Home, open_proxy: Squid, origin: Origin, settle: Settle
+) -> None:
+    """The active profile has no proxy that answers; the other profile has."""
+    lab = SETTINGS.partition("[[profiles]]")[2].format(upstream=open_proxy.url, sign_in="none")
+    lab = lab.replace("office", "lab").replace("Office", "Lab")
+    settle("http://127.0.0.1:9", more=f"[[profiles]]{lab}")
+    words = ("-sS", "--max-time", "20", "-w", "%{http_code}", "-o", "/dev/null")
+    for _ in range(2):
+        fetch = ("--", "curl", *words, origin.url("/hello"))
+        assert run_command(place, "exec", "--profile", "Lab", *fetch).stdout == "200"
+        assert run_command(place, "exec", *fetch).stdout == "502"
+    assert len(open_proxy.accesses()) == 2
+
+
+def test_rules_decide_about_programs_and_hosts(
+    place: Home, open_proxy: Squid, origin: Origin, settle: Settle
+) -> None:
+    rules = 'rules = ["blocked.test -> block", "program:curl 127.0.0.1 -> direct"]'
+    settle(open_proxy.url, more=rules)
+    curl = ("exec", "--", "curl", "-sS", "--noproxy", "")
+    blocked = run_command(place, *curl, "http://blocked.test/")
+    assert "The rule “blocked.test -&gt; block” of the profile “Office” blocks it" in blocked.stdout
+    direct = run_command(place, *curl, f"http://127.0.0.1:{origin.port}/hello")
+    assert direct.stdout == "hello\n"
+    assert open_proxy.accesses() == []
+    found = run_command(place, "route", "http://127.0.0.1/", "--program", "curl")
+    assert found.stdout.endswith("the rule “program:curl 127.0.0.1 -> direct” of “Office”\n")
+    other = run_command(place, "route", "http://127.0.0.1/")
+    assert other.stdout.startswith(f"127.0.0.1:80: {open_proxy.url}\n")
 
 
 @pytest.mark.usefixtures("office")

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from trayproxy.routing.bypass import Bypass
+from trayproxy.profiles.host_pattern import Host, HostPattern
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
 from trayproxy.service.system_proxy.pac_file import pac_file
 
@@ -66,10 +66,12 @@ def proxies_for(text: str, hosts: tuple[str, ...]) -> dict[str, str]:
 
 
 def test_the_hosts_of_the_bypass_rules_are_direct() -> None:
-    bypass = Bypass.parse(RULES)
+    patterns = [HostPattern.parse(rule) for rule in RULES]
     found = proxies_for(pac_file("127.0.0.1", 3128, bypass_rules(RULES)), HOSTS)
     expected = {
-        host: "DIRECT" if bypass.matches(host, 80) else "PROXY 127.0.0.1:3128; DIRECT"
+        host: "DIRECT"
+        if any(pattern.matches(Host.parse(host), 80) for pattern in patterns)
+        else "PROXY 127.0.0.1:3128; DIRECT"
         for host in HOSTS
     }
     assert found == expected

@@ -8,17 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.values import OFFICE
+from trayproxy.profiles.consistency import check_profile, make_id
 from trayproxy.profiles.profile import Method, Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_host,
     check_name,
-    check_profile,
     check_rule,
     check_spn,
     check_upstream,
     check_user,
-    make_id,
     parse_listen,
     parse_rules,
     parse_upstream,

@@ -12,6 +12,7 @@ from trayproxy.cli.proxy_variables import (
 )
 from trayproxy.cli.service_start import local_address
 from trayproxy.cli.verb_parser import Arguments, VerbParser
+from trayproxy.control.messages import OpenProfilePort, ProfilePort
 from trayproxy.desktop.program import ProgramError, become_program, find_program
 from trayproxy.paths import Paths
 
@@ -21,7 +22,7 @@ def declare_exec(parser: VerbParser) -> None:
     parser.usage = f"{parser.prog} [-h] [--profile NAME] -- COMMAND [ARGUMENT ...]"
     parser.set_defaults(verb=_exec)
     parser.add_argument(
-        "--profile", metavar="NAME", help="run the program only if this profile is in use"
+        "--profile", metavar="NAME", help="the profile for this program alone (default: in use)"
     )
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, help="the program and its arguments, unchanged"
@@ -32,7 +33,7 @@ def _exec(paths: Paths, arguments: Arguments) -> int:
     """Run the program in place of this process.
 
     Raises:
-        CommandError: The program cannot be run (exit codes 126 and 127), another profile is in use,
+        CommandError: The program cannot be run (exit codes 126 and 127), there is no such profile,
             or programs cannot connect to TrayProxy.
     """
     command: list[str] = arguments.command
@@ -40,12 +41,10 @@ def _exec(paths: Paths, arguments: Arguments) -> int:
         command = command[1:]
     if not command:
         arguments.parser.error("write the program after “--”")
-    if arguments.profile is not None:
-        _require_profile(paths, arguments.profile)
     try:
         # Before the service is started: a mistyped command starts nothing.
         path = find_program(command[0])
-        variables = proxy_variables(local_address(paths))
+        variables = proxy_variables(_address(paths, arguments.profile))
         variables |= {"all_proxy": variables["http_proxy"], "no_proxy": excluded_hosts(os.environ)}
         return become_program(path, command, in_both_cases(variables) | company_variables(paths))
     except ProgramError as error:
@@ -53,27 +52,21 @@ def _exec(paths: Paths, arguments: Arguments) -> int:
         raise CommandError(text, error.exit_code) from None
 
 
-def _require_profile(paths: Paths, name: str) -> None:
-    """Raise `CommandError` unless a profile is in use.
-
-    All programs use the same profile: TrayProxy cannot use another one for a single program.
-    """
+def _address(paths: Paths, profile_name: str | None) -> str:
+    """Return the local address for the program: for a profile, an address of its own."""
+    if profile_name is None:
+        return local_address(paths)
     # Imported here: without a profile, the modules are not needed.
-    from trayproxy.cli.settings import find_profile, open_settings
+    from trayproxy.cli.service_client import fetch_status, request
+    from trayproxy.cli.service_start import connect_or_start
+    from trayproxy.cli.settings import config_of, find_profile
 
-    with open_settings(paths) as settings:
-        config = settings.load()
-    if config.names_direct(name):
-        if config.is_direct:
-            return
-        wanted = name
-    else:
-        profile = find_profile(config, name)
-        if profile.id == config.active:
-            return
-        wanted = profile.name
-    shown = printable_line(wanted)
-    raise CommandError(
-        f"“{shown}” is not in use, and exec does not change the profile of other programs. "
-        f"To use it for all programs: trayproxy profiles use “{shown}”."
-    )
+    with connect_or_start(paths) as client:
+        config = config_of(fetch_status(client))
+        if config.names_direct(profile_name):
+            raise CommandError("Without a proxy, run the program without “trayproxy exec”.")
+        profile = find_profile(config, profile_name)
+        reply = request(client, OpenProfilePort(profile.id))
+    if not isinstance(reply, ProfilePort):
+        raise CommandError("TrayProxy sent an unexpected reply.")
+    return reply.address

@@ -56,6 +56,12 @@ _VERBS = (
         "trayproxy direct --for 15m",
     ),
     ("resume", "direct", "use the profile again after “direct”", "trayproxy resume"),
+    (
+        "route",
+        "route",
+        "tell which proxy an address leads to, and which rule decides",
+        "trayproxy route https://intranet.example/",
+    ),
     ("show", "window_commands", "show the window of the running TrayProxy", "trayproxy show"),
     ("quit", "window_commands", "end the running TrayProxy", "trayproxy quit"),
     (

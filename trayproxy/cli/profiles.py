@@ -19,8 +19,16 @@ from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.texts import METHOD_NAMES
 from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Encoding, Method, Profile, SignIn
-from trayproxy.profiles.validate import make_id
+from trayproxy.profiles.consistency import make_id
+from trayproxy.profiles.profile import (
+    DIRECT_ID,
+    DIRECT_NAME,
+    Encoding,
+    Method,
+    Profile,
+    ProfileError,
+    SignIn,
+)
 
 _SIGN_IN_TEXTS = {
     SignIn.PASSWORD: "user name and password",
@@ -28,7 +36,12 @@ _SIGN_IN_TEXTS = {
     SignIn.NONE: "none",
 }
 _ENCODING_TEXTS = {Encoding.LATIN_1: "Latin-1"}
-_KINDS = {"sign_in": SignIn, "method": Method, "encoding": Encoding}
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    "sign_in": SignIn,
+    "method": Method,
+    "encoding": Encoding,
+    "rules": lambda rules: tuple(filter(None, rules)),
+}
 _PROFILE_OPTIONS = (
     "user",
     "sign_in",
@@ -39,6 +52,7 @@ _PROFILE_OPTIONS = (
     "ca_file",
     "spn",
     "canonical_name",
+    "rules",
 )
 """The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
@@ -84,6 +98,16 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         help="proxies to use while the proxy cannot be reached, separated by commas",
     )
     parser.add_argument(
+        "--rule",
+        dest="rules",
+        action="append",
+        metavar="RULE",
+        type=_rule,
+        help="another proxy, direct or block for some hosts or programs, such as "
+        "“*.lab.example -> http://lab.example:3128”; can be given several times, the first rule "
+        "that matches decides; an empty rule removes all rules",
+    )
+    parser.add_argument(
         "--ca-file", metavar="FILE", type=file, help="the company's certificate, for an https proxy"
     )
     parser.add_argument(
@@ -97,6 +121,16 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         action=argparse.BooleanOptionalAction,
         help="use the proxy's canonical name in the DNS for Kerberos",
     )
+
+
+def _rule(text: str) -> str:
+    """Return a routing rule in its canonical form; an empty text unchanged."""
+    from trayproxy.profiles.rules import RoutingRule
+
+    try:
+        return str(RoutingRule.parse(text)) if text.strip() else ""
+    except ProfileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _declare_list(parser: VerbParser) -> None:
@@ -140,6 +174,7 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Service name": _service_name(profile),
         "Encoding": _ENCODING_TEXTS.get(profile.encoding, ""),
         "User name": printable_line(profile.user) or "not set",
+        "Rules": "; ".join(map(printable_line, profile.rules)),
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
         "In use": "yes" if profile.id == config.active else "no",
         "Id": profile.id,

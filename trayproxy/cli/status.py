@@ -80,7 +80,7 @@ def as_text(status: Status) -> str:
     """Return the status as lines of text."""
     rows = [("Local address", status.address)]
     if status.profile is not None:
-        rows.append(("Proxy", ", ".join(map(str, status.profile.upstreams))))
+        rows.append(("Proxy", ", ".join(map(str, status.profile.default_upstreams))))
         rows.append(("Sign-in", _sign_in_text(status)))
         if status.saved is not None:
             rows.append(("Password", "saved" if status.saved else "not saved"))

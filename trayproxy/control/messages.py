@@ -295,6 +295,30 @@ class CheckProfile(Struct, frozen=True):
     url: str = "http://example.com/"
 
 
+class FindRoute(Struct, frozen=True):
+    """Find the route of a request without sending it. Reply: `RouteFound` or `Failed`.
+
+    Attributes:
+        url: A URL, or a host and port, ``github.com:443``.
+        profile_id: The id of the profile; empty for the active profile.
+        program: The name of the program that would send the request; empty if it is not known.
+    """
+
+    url: str
+    profile_id: str = ""
+    program: str = ""
+
+
+class OpenProfilePort(Struct, frozen=True):
+    """Listen at a further local address whose requests use a profile, active or not, until the
+    service ends. Reply: `ProfilePort` or `Failed`.
+
+    A second request for the same profile returns the same address.
+    """
+
+    profile_id: str
+
+
 class SignInNow(Struct, frozen=True):
     """Open the prompt of a profile although no request waits. Reply: `Done` or `Failed`.
 
@@ -422,6 +446,44 @@ class CheckResult(Struct, frozen=True):
         return next((step for step in self.steps if step.state is StepState.FAILED), None)
 
 
+class RouteReason(StrEnum):
+    """The reason for the route of a request."""
+
+    DIRECTLY = "directly"
+    """*Connect directly* is active."""
+    BYPASS = "bypass"
+    """An entry of the bypass list matches."""
+    RULE = "rule"
+    """A routing rule matches."""
+    PROFILE = "profile"
+    """No rule matches: the proxies of the profile are used."""
+
+
+class RouteFound(Struct, frozen=True):
+    """The route of a request.
+
+    Attributes:
+        target: The host and port of the request.
+        reason: Why this route is used.
+        proxies: The URLs of the proxies in the order of preference, or ``direct``; empty if the
+            request is blocked.
+        rule: The rule that decides, or the entry of the bypass list; empty if none does.
+        profile: The name of the profile; empty if *Connect directly* is active.
+    """
+
+    target: str
+    reason: RouteReason
+    proxies: tuple[str, ...] = ()
+    rule: str = ""
+    profile: str = ""
+
+
+class ProfilePort(Struct, frozen=True):
+    """The local address of `OpenProfilePort`, ``127.0.0.1:40123``."""
+
+    address: str
+
+
 # --- Events --------------------------------------------------------------------------------------
 
 
@@ -466,6 +528,8 @@ Request = (
     | GetSystemProxy
     | UseSystemProxy
     | CheckProfile
+    | FindRoute
+    | OpenProfilePort
     | SignInNow
     | AnswerPrompt
     | DeclinePrompt
@@ -475,7 +539,16 @@ Request = (
     | ShowWindow
     | Quit
 )
-Reply = Done | Failed | Status | SystemProxyStatus | CheckResult | KeptInMemory
+Reply = (
+    Done
+    | Failed
+    | Status
+    | SystemProxyStatus
+    | CheckResult
+    | KeptInMemory
+    | RouteFound
+    | ProfilePort
+)
 Event = StatusChanged | PromptChanged | PromptClosed | ShowRequested | Quitting
 
 

@@ -232,8 +232,13 @@ class Desk:
     # --- For the service ---------------------------------------------------------------------
 
     def profile_switched(self, profile: Profile | None) -> None:
-        """Set the active profile. Only the saved login of the active profile is read."""
+        """Set the active profile. The saved login of another profile is read
+        only after `profile_lent`."""
         self._handle(events.ProfileSwitched(profile))
+
+    def profile_lent(self, profile: Profile) -> None:
+        """Let programs use a profile, with its saved login, although another one is active."""
+        self._handle(events.ProfileLent(profile))
 
     def profile_changed(self, profile: Profile) -> None:
         """Update a new or edited profile.

@@ -192,6 +192,19 @@ NO_PROFILE = ErrorPage(
     retry_after=5,
 )
 
+
+def blocked_by_rule(rule: str, profile: str) -> ErrorPage:
+    """Return the page for a request that a routing rule of a profile blocks."""
+    return ErrorPage(
+        403,
+        "A rule blocks this address",
+        f"The rule “{rule}” of the profile “{profile}” blocks it. Change the rules of the profile "
+        "to allow it.",
+        "http_request_denied",
+        "TP-505",
+    )
+
+
 MAX_FORWARDS_REACHED = ErrorPage(
     200,
     "TrayProxy",

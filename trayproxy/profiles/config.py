@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 
+from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Profile, ProfileError
-from trayproxy.profiles.validate import check_profile
 
 DEFAULT_PORT = 3128
 """The default port of squid, which people and firewalls know as a proxy port."""

@@ -20,6 +20,7 @@ from trayproxy.profiles.config import (
     SystemProxyMode,
     SystemProxySettings,
 )
+from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,
@@ -29,12 +30,12 @@ from trayproxy.profiles.profile import (
     SignIn,
     Upstream,
 )
+from trayproxy.profiles.rules import check_rules
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_listen_host,
     check_name,
     check_port,
-    check_profile,
     check_rule,
     check_spn,
     check_system_user,
@@ -322,6 +323,7 @@ def _profile(table: _Table) -> Profile:
         encoding=table.choice("encoding", Encoding.UTF_8),
         spn=table.check("spn", check_spn, table.get("spn", str, "")),
         canonical_name=table.get("canonical_name", bool, False),
+        rules=table.check("rules", _routing_rules, table.get("rules", list, [])),
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
@@ -338,6 +340,10 @@ def _system_users(users: list[Any]) -> tuple[str, ...]:
 
 def _rules(texts: list[Any]) -> tuple[str, ...]:
     return tuple(map(check_rule, _texts("bypass", texts)))
+
+
+def _routing_rules(texts: list[Any]) -> tuple[str, ...]:
+    return tuple(map(str, check_rules(_texts("rules", texts))))
 
 
 def _upstreams(texts: list[Any]) -> tuple[Upstream, ...]:

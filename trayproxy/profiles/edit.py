@@ -17,11 +17,14 @@ from tomlkit.items import AoT, Comment, Item, Key, SingleKey, Table
 
 from trayproxy.profiles.config import Config, ListenAddress, SystemProxySettings
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
+from trayproxy.profiles.rules import check_rules
 from trayproxy.profiles.validate import parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
-_OPTIONAL_KEYS = frozenset({"fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name"})
+_OPTIONAL_KEYS = frozenset(
+    {"fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "rules"}
+)
 """Keys written for a new profile only with a value other than the default. The other keys are
 always written, for the user to fill in."""
 
@@ -145,6 +148,7 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "encoding": (str(profile.encoding), str(Encoding.UTF_8)),
         "spn": (profile.spn, ""),
         "canonical_name": (profile.canonical_name, False),
+        "rules": (list(profile.rules), []),
     }
 
 
@@ -168,6 +172,8 @@ def _is_equal(key: str, old: object, value: object) -> bool:
         return [str(user).strip() for user in old] == value
     if key == "fallbacks" and isinstance(old, list) and isinstance(value, list):
         return list(map(parse_upstream, old)) == list(map(parse_upstream, value))
+    if key == "rules" and isinstance(old, list):
+        return list(map(str, check_rules(old))) == value
     return old == value
 
 

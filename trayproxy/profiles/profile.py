@@ -96,6 +96,19 @@ class Upstream:
         host = f"[{address}{mark}{zone}]" if ":" in address else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
+    @classmethod
+    def from_url(cls, url: str) -> "Upstream":
+        """Return the upstream for which `str` returns this URL.
+
+        For text of a user, see `trayproxy.profiles.validate.parse_upstream`.
+        """
+        scheme, _, authority = url.partition("://")
+        host, _, port = authority.rpartition(":")
+        address, mark, zone = host.removeprefix("[").removesuffix("]").partition("%")
+        if len(zone) > 2 and zone.startswith("25"):
+            zone = zone[2:]
+        return cls(f"{address}{mark}{zone}", int(port), ProxyScheme(scheme))
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -107,7 +120,7 @@ class Profile:
         name: The name chosen by the user, 1 to 100 characters, unique without regard to case.
         upstream: The preferred upstream.
         user: The user name to suggest and to look up in the keyring; empty if unknown.
-        bypass: Hosts reached without the upstream (`trayproxy.routing.bypass`).
+        bypass: Hosts reached without the upstream (`trayproxy.profiles.host_pattern`).
         fallbacks: The upstreams for the time in which `upstream` cannot be reached, in order of
             preference. Each has its own login.
         ca_file: The file (PEM or DER) with the certificate authorities of the https upstreams,
@@ -117,6 +130,9 @@ class Profile:
         spn: The service principal name of the upstreams for Kerberos, ``HTTP/proxy.corp.example``
             (RFC 4559, section 4.1); empty: ``HTTP/`` and the host of each upstream.
         canonical_name: True if this name has the canonical name of the host in the DNS.
+        rules: Routing rules in their canonical form (`trayproxy.profiles.rules`): other upstreams,
+            direct connections or refusals for some hosts or programs. The first matching rule
+            decides.
     """
 
     id: str
@@ -131,6 +147,7 @@ class Profile:
     encoding: Encoding = Encoding.UTF_8
     spn: str = ""
     canonical_name: bool = False
+    rules: tuple[str, ...] = ()
 
     @property
     def method_options(self) -> tuple[object, ...]:
@@ -138,11 +155,18 @@ class Profile:
         return self.method, self.encoding, self.spn, self.canonical_name
 
     @property
-    def upstreams(self) -> tuple[Upstream, ...]:
-        """All upstreams of the profile, the preferred upstream first."""
+    def default_upstreams(self) -> tuple[Upstream, ...]:
+        """The upstreams of requests for which no rule decides, the preferred upstream first."""
         return (self.upstream, *self.fallbacks)
 
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All upstreams of the profile, the preferred upstream first. Each has a login of its
+        own."""
+        uses = (rule.rpartition("-> ")[2] for rule in self.rules)
+        by_rule = (Upstream.from_url(use) for use in uses if "://" in use)
+        return tuple(dict.fromkeys((*self.default_upstreams, *by_rule)))
+
     def with_only(self, upstream: str) -> "Profile":
-        """Return the profile with the upstream of a URL only, by default the preferred upstream."""
-        named = (own for own in self.upstreams if str(own) == upstream)
-        return replace(self, upstream=next(named, self.upstream), fallbacks=())
+        """Return the profile with only one upstream, given by its URL, and without rules."""
+        return replace(self, upstream=Upstream.from_url(upstream), fallbacks=(), rules=())

@@ -7,20 +7,14 @@ field, gives the valid form, and quotes no input that may contain a password.
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
-from itertools import chain, count
 from pathlib import PurePosixPath, PureWindowsPath
 
+from trayproxy.profiles.host_pattern import HostPattern
 from trayproxy.profiles.profile import (
-    DIRECT_ID,
     DIRECT_NAME,
-    Method,
-    Profile,
     ProfileError,
     ProxyScheme,
-    SignIn,
     Upstream,
 )
 
@@ -28,10 +22,7 @@ MAX_NAME_LENGTH = 100
 MAX_USER_LENGTH = 256
 MAX_RULE_LENGTH = 255
 MAX_PATH_LENGTH = 4096
-MAX_FALLBACKS = 8
-"""The maximum number of fallbacks: each adds to the wait before an error is reported."""
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _URL = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<authority>[^/?#]*)(?P<rest>.*)")
 _AUTHORITY = re.compile(
@@ -62,7 +53,7 @@ def check_name(text: str) -> str:
         raise ProfileError("Give the profile a name.")
     if len(name) > MAX_NAME_LENGTH:
         raise ProfileError(f"The name is longer than {MAX_NAME_LENGTH} characters.")
-    if _has_invisible(name):
+    if has_invisible(name):
         raise ProfileError("The name contains invisible characters. Retype it.")
     return name
 
@@ -75,7 +66,7 @@ def check_user(text: str) -> str:
     """
     if len(text) > MAX_USER_LENGTH:
         raise ProfileError(f"The user name is longer than {MAX_USER_LENGTH} characters.")
-    if _has_invisible(text):
+    if has_invisible(text):
         raise ProfileError("The user name contains invisible characters. Retype it.")
     return text
 
@@ -97,14 +88,13 @@ def check_system_user(text: str) -> str:
 def check_rule(text: str) -> str:
     """Return an entry of *Do not use for* without surrounding blanks.
 
-    `trayproxy.routing.bypass` checks the syntax; here the entry must only be a single word.
-
     Raises:
-        ProfileError: The entry is empty, too long, or contains blanks or invisible characters.
+        ProfileError: The entry is empty, too long, or no pattern of hosts.
     """
     rule = text.strip()
     if not _is_word(rule, MAX_RULE_LENGTH):
         raise ProfileError("Write host names with commas between, such as localhost, *.example.")
+    HostPattern.parse(rule)
     return rule
 
 
@@ -160,7 +150,7 @@ def check_ca_file(text: str) -> str:
         ProfileError: The path is not absolute, is too long, or contains invisible characters.
     """
     path = text.strip()
-    if len(path) > MAX_PATH_LENGTH or _has_invisible(path):
+    if len(path) > MAX_PATH_LENGTH or has_invisible(path):
         raise ProfileError("Write the path of a file with certificates, or choose it.")
     # The service may run with another current directory than the program of the user.
     if path and not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
@@ -239,57 +229,9 @@ def check_port(text: str | int, lowest: int = 1) -> int:
     raise ProfileError(f"The port is a number from {lowest} to 65535.")
 
 
-def check_profile(profile: Profile) -> Profile:
-    """Return the profile with every part in its canonical form."""
-    if not _ID.fullmatch(profile.id):
-        raise ProfileError("The id of a profile has lower-case letters, digits and hyphens only.")
-    if profile.id == DIRECT_ID:
-        raise ProfileError(f"The id “{DIRECT_ID}” means “{DIRECT_NAME}”; choose another one.")
-    upstreams = tuple(map(check_upstream, profile.upstreams))
-    if len(upstreams) > 1 + MAX_FALLBACKS:
-        raise ProfileError(f"A profile has at most {MAX_FALLBACKS} other proxies.")
-    if len(set(upstreams)) < len(upstreams):
-        raise ProfileError("The profile contains the same proxy twice.")
-    check_sign_in(profile.sign_in, profile.method, upstreams)
-    spn = check_spn(profile.spn)
-    if spn and profile.canonical_name:
-        raise ProfileError("Choose either a service name or the canonical name for Kerberos.")
-    return replace(
-        profile,
-        name=check_name(profile.name),
-        upstream=upstreams[0],
-        fallbacks=upstreams[1:],
-        user=check_user(profile.user),
-        bypass=tuple(map(check_rule, profile.bypass)),
-        ca_file=check_ca_file(profile.ca_file),
-        spn=spn,
-    )
-
-
-def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]) -> None:
-    """Check that this kind of sign-in is possible with this method and these upstreams."""
-    by_socks = any(upstream.scheme is ProxyScheme.SOCKS5 for upstream in upstreams)
-    if sign_in is SignIn.SSO and by_socks:
-        raise ProfileError("A SOCKS5 proxy needs a user name and a password, or no sign-in.")
-    if sign_in is SignIn.SSO and not method.supports_sso:
-        raise ProfileError("Your own sign-in works with the method Automatic, Negotiate or NTLM.")
-
-
 def check_upstream(upstream: Upstream) -> Upstream:
     """Return an upstream proxy with every part in its canonical form."""
     return Upstream(check_host(upstream.host), check_port(upstream.port), upstream.scheme)
-
-
-def make_id(name: str, taken: Iterable[str]) -> str:
-    """Return the id for a new profile, derived from its name for readability of the settings file.
-
-    Later names of the profile do not change the id. The ids in `taken` exist already.
-    """
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:56].strip("-") or "profile"
-    numbered = (f"{slug}-{number}" for number in count(2))
-    others = {*taken, DIRECT_ID}
-    return next(made for made in chain((slug,), numbered) if made not in others)
 
 
 def _ip_literal(text: str) -> str:
@@ -333,9 +275,11 @@ def _to_ascii(host: str) -> str:
 
 def _is_word(text: str, max_length: int) -> bool:
     has_space = any(map(str.isspace, text))
-    return 0 < len(text) <= max_length and not has_space and not _has_invisible(text)
+    return 0 < len(text) <= max_length and not has_space and not has_invisible(text)
 
 
-def _has_invisible(text: str) -> bool:
+def has_invisible(text: str) -> bool:
+    """Return whether a text contains characters that are not visible, such as line ends, zero-width
+    characters, and controls of the writing direction."""
     # Cc: controls, Cf: bidi and zero-width characters, Cs: surrogates, Zl, Zp: line ends.
     return any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in text)

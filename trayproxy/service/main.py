@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
-from trayproxy.control.messages import Quitting
+from trayproxy.control.messages import (
+    Failed,
+    FindRoute,
+    OpenProfilePort,
+    ProfilePort,
+    Quitting,
+    Reply,
+)
 from trayproxy.control.server import Server
 from trayproxy.desk.credential_store import CredentialStore, NullCredentialStore
 from trayproxy.desk.desk import Desk
@@ -53,6 +60,7 @@ if TYPE_CHECKING:
     from trayproxy.service.company_ca_file import CompanyCaFile
     from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
+    from trayproxy.service.profile_ports import ProfilePorts
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +239,47 @@ class OwnRequestStarter:
         )
 
 
+class RouteRequests:
+    """Answers the requests of front ends about routes; imports the modules on first use."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        desk: Desk,
+        profiles: ProfileChanges,
+        router: Router,
+        names: ProcessNames,
+    ) -> None:
+        self._profiles = profiles
+        self._router = router
+        self._ports = cache(partial(_make_profile_ports, engine, desk, profiles, names))
+
+    def __call__(self, request: FindRoute | OpenProfilePort) -> Reply:
+        """Return the reply to a request; see `ProfilePorts.open` for the errors."""
+        if isinstance(request, OpenProfilePort):
+            try:
+                return ProfilePort(self._ports().open(request.profile_id))
+            except OSError as error:
+                body = f"The system reports: {error.strerror}. Try again."
+                problem = Problem("TP-102", "TrayProxy cannot listen on a further port", body)
+                return Failed(problem, ExitCode.PORT)
+        from trayproxy.service.route_query import find_route
+
+        router = self._router
+        if request.profile_id:
+            router = Router()
+            router.use(self._profiles.get(request.profile_id))
+        return find_route(router, request)
+
+
+def _make_profile_ports(
+    engine: Engine, desk: Desk, profiles: ProfileChanges, names: ProcessNames
+) -> "ProfilePorts":
+    from trayproxy.service.profile_ports import ProfilePorts
+
+    return ProfilePorts(engine, desk, profiles.get, names.name_at)
+
+
 class StopRequest:
     """The request to end the service, from a signal or a front end.
 
@@ -305,8 +354,8 @@ class Service:
         )
         self._desk = logins.desk
         self._presence = Presence(loop, self._screen_locked)
-        router = Router()
-        self._engine = self._make_engine(loop, router, limits)
+        self._router = Router(names.name_at)
+        self._engine = self._make_engine(loop, limits)
         self._publisher.attach(
             StatusSources(logins.desk, self._engine.context.counters, logins.keyring),
             self._engine.address,
@@ -314,7 +363,7 @@ class Service:
         self._apply_access_settings(problem)
         self._port = self._make_port(loop, on_ready)
         self._profiles = ProfileChanges(
-            logins.desk, self._store, router, self._publisher, self._engine.forget_connections
+            logins.desk, self._store, self._router, self._publisher, self._engine.forget_connections
         )
         self._system_proxy = self._make_system_proxy(paths)
         self._company_ca_file = cache(
@@ -322,14 +371,12 @@ class Service:
         )
         self._server = Server(paths, self._make_request_handler(logins))
 
-    def _make_engine(
-        self, loop: asyncio.AbstractEventLoop, router: Router, limits: EngineLimits
-    ) -> Engine:
+    def _make_engine(self, loop: asyncio.AbstractEventLoop, limits: EngineLimits) -> Engine:
         configured = self._store.config.listen
         host, port = self._options.listen or (configured.host, configured.port)
         parts = EngineParts(
             self._desk.broker,
-            router,
+            self._router,
             self._publisher.upstream,
             limits,
             access_control=self._clients.access_control,
@@ -394,6 +441,7 @@ class Service:
             self._system_proxy,
             self._presence,
             own_requests.check,
+            RouteRequests(engine, desk, self._profiles, self._router, self._clients.names),
             own_requests.verify_and_save,
             forget_connections=engine.forget_connections,
             quit_now=self._stop.quit,

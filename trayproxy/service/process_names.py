@@ -46,12 +46,21 @@ class ProcessNames:
         """Return the client program of a request, None if its `Connection` is not known."""
         if not isinstance(pending.connection, tuple):
             return None
+        program = await self._program_at(pending.connection)
+        return Program(program.name, program.pid, pending.target) if program else None
+
+    async def name_at(self, connection: Connection) -> str:
+        """Return the name of the program at the other end of a connection; empty if it is not
+        known."""
+        program = await self._program_at(connection)
+        return program.name if program is not None else ""
+
+    async def _program_at(self, connection: Connection) -> "RunningProgram | None":
         queued: asyncio.Future[RunningProgram | None] = self._loop.create_future()
-        self._queue.append((pending.connection, queued))
+        self._queue.append((connection, queued))
         if self._task is None:
             self._task = self._loop.create_task(self._run_lookups())
-        program = await queued
-        return Program(program.name, program.pid, pending.target) if program else None
+        return await queued
 
     async def _run_lookups(self) -> None:
         """Look up all queued connections in a single scan, and repeat while connections are queued.

@@ -12,10 +12,9 @@ from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.options import RunOptions
 from trayproxy.profiles.config import Config, SystemProxySettings
+from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, SettingsStore
-from trayproxy.profiles.validate import check_profile
-from trayproxy.routing.bypass import Bypass
 from trayproxy.service.router import Router
 from trayproxy.service.status_publisher import StatusPublisher
 
@@ -128,7 +127,6 @@ class ProfileChanges:
     async def save(self, profile: Profile) -> None:
         """Save a new or changed profile in the settings."""
         profile = check_profile(profile)
-        Bypass.parse(profile.bypass)  # Refuses an invalid bypass rule before the profile is saved.
         active = self._router.profile
         if self._temporary is not None and profile.id == self._temporary.id:
             self._temporary = None  # It is saved now, so it is no longer for this run only.

@@ -14,6 +14,7 @@ from trayproxy.control.messages import (
     DeleteProfile,
     Done,
     Failed,
+    FindRoute,
     ForgetLogin,
     GetStatus,
     GetSystemProxy,
@@ -21,6 +22,7 @@ from trayproxy.control.messages import (
     KeepPromptOpen,
     KeptInMemory,
     ListenerState,
+    OpenProfilePort,
     PromptChanged,
     Quit,
     Quitting,
@@ -42,9 +44,10 @@ from trayproxy.control.server import Session
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import ExitCode, Problem, exit_code_for
 from trayproxy.http.errors import MessageError
+from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError
-from trayproxy.profiles.validate import check_port, check_profile
+from trayproxy.profiles.validate import check_port
 from trayproxy.service.front_ends import FrontEnds
 from trayproxy.service.local_port import LocalPort
 from trayproxy.service.presence import Presence
@@ -82,6 +85,7 @@ class RequestHandler:
         system_proxy: Sets and restores the system proxy.
         presence: Receives the names of the connected front ends, and each use of a window.
         make_check: Returns a test of a profile, which fetches the URL.
+        routes: Answers the requests about routes.
         verify_and_save: Verifies a profile's login, which was just typed or not, and saves it.
         forget_connections: Closes the idle upstream connections.
         quit_now: Ends the service.
@@ -96,6 +100,7 @@ class RequestHandler:
     system_proxy: SystemProxyAccess
     presence: Presence
     make_check: "Callable[[Profile, str], ProfileCheck]"
+    routes: "Callable[[FindRoute | OpenProfilePort], Reply]"
     verify_and_save: "Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]"
     forget_connections: Callable[[], None]
     quit_now: Callable[[], None]
@@ -163,6 +168,8 @@ class RequestHandler:
                 return await self.system_proxy.handle(request)
             case CheckProfile(profile, url):
                 return await self._check_profile(session, profile, url)
+            case FindRoute() | OpenProfilePort():
+                return self.routes(request)
             case SignInNow(profile_id):
                 return self._sign_in_now(profile_id)
             case AnswerPrompt(number, login, remember):

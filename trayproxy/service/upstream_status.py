@@ -65,8 +65,11 @@ class UpstreamStatus:
             and route.upstream is not None
             and route.profile is self._profile
         ):
+            before = self._fallback_notice()
             self._reached_route = route
-            self._set(UpstreamState.OK, None)
+            # Requests may alternate between the upstreams of rules.
+            if self.state is not UpstreamState.OK or self._fallback_notice() != before:
+                self._set(UpstreamState.OK, None)
         if self._portal is not None and route.profile is self._profile:
             self._portal = None
             self._on_change()
@@ -103,7 +106,7 @@ class UpstreamStatus:
     def _fallback_notice(self) -> Problem | None:
         profile = self._profile
         upstream = self._reached_route.upstream if self._reached_route else None
-        if profile is None or upstream is None or upstream == profile.upstream:
+        if profile is None or upstream not in profile.fallbacks:
             return None
         body = f"{profile.name} uses {upstream} until {profile.upstream} answers again."
         return Problem("TP-206", f"{profile.upstream.host} cannot be reached", body)

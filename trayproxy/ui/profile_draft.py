@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QCoreApplication
 
+from trayproxy.profiles.consistency import check_sign_in, make_id
 from trayproxy.profiles.profile import (
     Encoding,
     Method,
@@ -19,10 +20,8 @@ from trayproxy.profiles.validate import (
     check_host,
     check_name,
     check_port,
-    check_sign_in,
     check_spn,
     check_user,
-    make_id,
     parse_rules,
     parse_upstream,
     parse_upstreams,
@@ -152,22 +151,29 @@ class DraftReader:
         check_sign_in(self.draft.sign_in, self.draft.method, (self._upstream(), *fallbacks))
 
     def profile(self) -> Profile:
-        """Return the profile; raise `ProfileError` if a field is invalid."""
+        """Return the profile; raise `ProfileError` if a field is invalid.
+
+        Attributes of the edited profile that the form does not show are unchanged.
+        """
         name, fallbacks = self.name(), self.fallbacks()
         self.check_method(fallbacks)
-        return Profile(
-            self.profile_id or make_id(name, (profile.id for profile in self.profiles)),
-            name,
-            self._upstream(),
-            self.draft.sign_in,
-            check_user(self.draft.user),
-            parse_rules(self.draft.bypass),
-            fallbacks,
-            check_ca_file(self.draft.ca_file),
-            self.draft.method,
-            self.draft.encoding,
-            self.spn(),
-            self.draft.canonical_name,
+        edited = next((saved for saved in self.profiles if saved.id == self.profile_id), None)
+        if edited is None:
+            made = self.profile_id or make_id(name, (profile.id for profile in self.profiles))
+            edited = Profile(made, name, self._upstream())
+        return replace(
+            edited,
+            name=name,
+            upstream=self._upstream(),
+            sign_in=self.draft.sign_in,
+            user=check_user(self.draft.user),
+            bypass=parse_rules(self.draft.bypass),
+            fallbacks=fallbacks,
+            ca_file=check_ca_file(self.draft.ca_file),
+            method=self.draft.method,
+            encoding=self.draft.encoding,
+            spn=self.spn(),
+            canonical_name=self.draft.canonical_name,
         )
 
     def _upstream(self) -> Upstream:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayproxy.desktop.system_proxy.base import BypassKind, BypassRule
+from trayproxy.profiles.host_pattern import HostPattern
 from trayproxy.profiles.profile import ProfileError
-from trayproxy.routing.bypass import Rule
 from trayproxy.service.system_proxy.bypass_rules import bypass_rules
 
 RULES: dict[str, tuple[BypassKind, str, int | None]] = {
@@ -54,7 +54,7 @@ def test_the_value_matches_the_hosts_of_the_rule(text: str) -> None:
         subject = f"*.{subject}"
     elif ":" in subject:
         subject = f"[{subject}]"
-    assert Rule.parse(f"{subject}{rule.port_suffix}") == Rule.parse(text)
+    assert HostPattern.parse(f"{subject}{rule.port_suffix}") == HostPattern.parse(text)
 
 
 def test_an_invalid_rule_is_refused() -> None:

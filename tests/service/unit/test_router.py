@@ -1,6 +1,8 @@
 """Tests for trayproxy.service.router: the route of each request."""
 
+import asyncio
 import socket
+from asyncio import Future
 from dataclasses import replace
 from typing import cast
 
@@ -8,6 +10,7 @@ import pytest
 
 from tests.support.values import OFFICE
 from trayproxy.desk.protection_space import UpstreamId
+from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.upstream.route import Route, RouteClient
 from trayproxy.http.target import Authority, Form, Target
 from trayproxy.profiles.profile import Profile, ProfileError, ProxyScheme, SignIn, Upstream
@@ -19,7 +22,13 @@ CLIENT: RouteClient = cast(RouteClient, None)
 
 
 def known(router: Router, authority: Authority) -> Route | None:
-    return router.known(Target(Form.AUTHORITY, authority), CLIENT)
+    """Return the route to a target; None if there is none."""
+    choice = router.choose(Target(Form.AUTHORITY, authority), CLIENT)
+    return choice if isinstance(choice, Route) else None
+
+
+def target_of(host: str) -> Target:
+    return Target(Form.AUTHORITY, Authority(host, 443))
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +152,109 @@ def test_fallbacks_follow_in_order_each_with_its_own_login() -> None:
 
 def test_a_profile_without_sign_in_sends_no_login() -> None:
     assert not route_of(replace(OFFICE, sign_in=SignIn.NONE)).may_sign_in
+
+
+class FakeRouteClient:
+    """The client of a request.
+
+    Attributes:
+        program: See `trayproxy.engine.upstream.route.RouteClient`.
+    """
+
+    program: str | None = None
+
+    def ends(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        return ("127.0.0.1", 3128), ("127.0.0.1", 40000)
+
+
+RULES = (
+    "*.lab.example -> http://lab.example:3128",
+    "*.intranet -> direct",
+    "*.ads.example -> block",
+)
+
+
+def test_rules_choose_upstream_direct_connection_or_refusal() -> None:
+    router = Router()
+    router.use(replace(OFFICE, rules=RULES))
+    lab, direct, other = (
+        router.choose(target_of(host), CLIENT) for host in ("a.lab.example", "a.intranet", "x.test")
+    )
+    assert isinstance(lab, Route)
+    assert (lab.upstream, lab.fallbacks) == (Upstream("lab.example", 3128), ())
+    assert lab.upstream_id == UpstreamId("office", "http://lab.example:3128")
+    assert lab.may_sign_in
+    assert isinstance(direct, Route)
+    assert direct.is_direct
+    assert direct.upstream_id is None
+    assert isinstance(other, Route)
+    assert other.upstream == OFFICE.upstream
+    blocked = router.choose(target_of("a.ads.example"), CLIENT)
+    assert isinstance(blocked, ErrorPage)
+    assert (blocked.status, blocked.code) == (403, "TP-505")
+    assert "*.ads.example -> block" in blocked.body
+
+
+def test_the_route_of_a_repeated_request_is_known() -> None:
+    router = Router()
+    router.use(replace(OFFICE, rules=RULES))
+    target = target_of("a.lab.example")
+    assert router.known(target, CLIENT) is None
+    chosen = router.choose(target, CLIENT)
+    assert router.known(target, CLIENT) is chosen
+    assert router.choose(target_of("b.lab.example"), CLIENT) is chosen
+    blocked = target_of("a.ads.example")
+    router.choose(blocked, CLIENT)
+    assert router.known(blocked, CLIENT) is None
+
+
+def test_the_number_of_kept_decisions_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trayproxy.service.router.MAX_DECISIONS", 2)
+    router = Router()
+    router.use(replace(OFFICE, rules=RULES))
+    routes = [router.choose(target_of(f"{n}.lab.example"), CLIENT) for n in range(5)]
+    assert len(set(map(id, routes))) == 1
+
+
+def test_the_program_is_looked_up_once_for_a_connection() -> None:
+    async def play() -> None:
+        asked: list[object] = []
+
+        async def find(ends: object) -> str:
+            asked.append(ends)
+            return "git"
+
+        router, client = Router(find), FakeRouteClient()
+        router.use(replace(OFFICE, rules=("program:git -> direct",)))
+        target = target_of("x.test")
+        assert router.known(target, client) is None
+        waiting = router.choose(target, client)
+        assert isinstance(waiting, Future)
+        chosen = await waiting
+        assert isinstance(chosen, Route)
+        assert chosen.is_direct
+        assert router.known(target, client) is chosen
+        assert router.choose(target, client) is chosen
+        assert len(asked) == 1
+
+    asyncio.run(play())
+
+
+def test_without_a_rule_for_programs_no_program_is_looked_up() -> None:
+    router = Router()
+    router.use(replace(OFFICE, rules=RULES))
+    assert not isinstance(router.choose(target_of("x.test"), FakeRouteClient()), Future)
+
+
+def test_a_profile_that_changes_during_a_look_up_is_used() -> None:
+    async def play() -> None:
+        router, client = Router(), FakeRouteClient()
+        router.use(replace(OFFICE, rules=("program:git -> direct",)))
+        waiting = router.choose(target_of("x.test"), client)
+        assert isinstance(waiting, Future)
+        router.use(OFFICE)
+        chosen = await waiting
+        assert isinstance(chosen, Route)
+        assert chosen.upstream == OFFICE.upstream
+
+    asyncio.run(play())

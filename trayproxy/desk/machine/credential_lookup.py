@@ -96,12 +96,13 @@ class CredentialLookup:
     def _may_look_up(self, space: SpaceState) -> bool:
         """Return whether a saved login may be used without a prompt.
 
-        It may not be used for an inactive profile, nor after three rejections in a row. For another
-        realm of an upstream with a known realm it may only be used if the saved login was accepted
-        there: the password is pinned to the realms where it was accepted (threat T4).
+        It may not be used for an inactive profile that no program uses, nor after three rejections
+        in a row. For another realm of an upstream with a known realm it may only be used if the
+        saved login was accepted there: the password is pinned to the realms where it was accepted
+        (threat T4).
         """
         state = self._state
-        if state.active and state.active.id != space.profile.id:
+        if state.active and space.profile.id not in (state.active.id, *state.lent):
             return False
         if space.prompt.may_lock_account(state.now, state.limits):
             return False

@@ -291,6 +291,12 @@ class ProfileSwitched(Struct, frozen=True):
     profile: Profile | None
 
 
+class ProfileLent(Struct, frozen=True):
+    """Some programs use this profile although another one is active."""
+
+    profile: Profile
+
+
 # --- Events from the system ----------------------------------------------------------------------
 
 
@@ -371,6 +377,7 @@ Event = (
     | ProfileEdited
     | ProfileDeleted
     | ProfileSwitched
+    | ProfileLent
     | LookupFinished
     | TrialRecorded
     | KeyringSurveyed

@@ -155,6 +155,8 @@ class Machine(Queries):
                 self._user_actions.edit_profile(profile)
             case events.ProfileDeleted(profile_id, for_good):
                 self._user_actions.delete_profile(profile_id, for_good=for_good)
+            case events.ProfileLent(profile):
+                self._user_actions.lend_profile(profile)
             case events.ProfileSwitched(profile):
                 self._user_actions.switch_profile(profile)
 

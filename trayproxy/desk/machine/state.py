@@ -46,6 +46,7 @@ class DeskState:
         spaces: All protection spaces.
         addresses: The addresses of each upstream, as far as they are known.
         active: The active profile.
+        lent: The ids of the profiles that some programs use although another one is active.
         profiles: Profiles as currently configured, by id; None for a deleted profile.
         no_common_scheme: Upstreams whose last 407 offered no usable scheme, with the problem sent
             to clients.
@@ -68,6 +69,7 @@ class DeskState:
         self.spaces: dict[ProtectionSpace, SpaceState] = {}
         self.addresses: dict[UpstreamId, tuple[str, ...]] = {}
         self.active: Profile | None = None
+        self.lent: set[str] = set()
         self.profiles: dict[str, Profile | None] = {}
         self.no_common_scheme: dict[UpstreamId, Problem] = {}
         self.can_send_own = False

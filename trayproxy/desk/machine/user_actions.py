@@ -232,6 +232,11 @@ class UserActions:
             self._state.profiles[profile.id] = profile
         self.end_snooze(self._state.spaces.values())
 
+    def lend_profile(self, profile: Profile) -> None:
+        """Let programs use a profile although another one is active."""
+        self._state.profiles[profile.id] = profile
+        self._state.lent.add(profile.id)
+
     def edit_profile(self, profile: Profile) -> None:
         """Apply an added or changed profile, and remove the protection spaces that it lacks now."""
         state = self._state

@@ -31,7 +31,7 @@ class SystemSetting:
         http: With `MANUAL`, the proxy for http URLs; None: programs connect directly.
         https: With `MANUAL`, the proxy for https URLs; None: programs connect directly.
         bypass: With `MANUAL`, the hosts that programs reach without proxy, as rules of
-            `trayproxy.routing.bypass`.
+            `trayproxy.profiles.host_pattern`.
         origin: The title of the settings, ``GNOME``; empty if there are none.
         reason: Why a setting cannot be used, a clause; the kind is `ProxyKind.NONE` then.
     """

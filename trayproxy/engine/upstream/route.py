@@ -84,9 +84,14 @@ class Route:
         fallbacks."""
         first, *others = (
             cls(profile, upstream, UpstreamId(profile.id, str(upstream)))
-            for upstream in profile.upstreams
+            for upstream in profile.default_upstreams
         )
         return replace(first, fallbacks=tuple(others))
+
+    @classmethod
+    def via_upstream(cls, profile: Profile, upstream: Upstream) -> "Route":
+        """Return the route of a profile through an upstream of one of its rules."""
+        return cls(profile, upstream, UpstreamId(profile.id, str(upstream)))
 
     @classmethod
     def direct(cls, profile: Profile | None = None) -> "Route":

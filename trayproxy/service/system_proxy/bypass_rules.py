@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 
 from trayproxy.desktop.system_proxy.base import BypassKind, BypassRule
-from trayproxy.routing.bypass import AddressRange, ExactName, LocalNames, Rule, Wildcard
+from trayproxy.profiles.host_pattern import (
+    AddressRange,
+    ExactName,
+    HostPattern,
+    LocalNames,
+    Wildcard,
+)
 
 
 def bypass_rules(texts: Iterable[str]) -> tuple[BypassRule, ...]:
@@ -12,13 +18,13 @@ def bypass_rules(texts: Iterable[str]) -> tuple[BypassRule, ...]:
     Rules for ``localhost`` are left out, because every target excludes it
     (`trayproxy.desktop.system_proxy.base.LOOPBACK_EXCEPTIONS`).
     """
-    rules = (_bypass_rule(text, Rule.parse(text)) for text in texts)
+    rules = (_bypass_rule(text, HostPattern.parse(text)) for text in texts)
     return tuple(
         rule for rule in rules if (rule.kind, rule.subject) != (BypassKind.NAME, "localhost")
     )
 
 
-def _bypass_rule(text: str, rule: Rule) -> BypassRule:
+def _bypass_rule(text: str, rule: HostPattern) -> BypassRule:
     match rule.hosts:
         case ExactName(name):
             return BypassRule(text, BypassKind.NAME, name, rule.port)

@@ -12,9 +12,9 @@ from trayproxy.desktop.system_pac.base import (
 )
 from trayproxy.desktop.system_pac.environment import environment_setting
 from trayproxy.desktop.system_proxy.base import ProxyKind
+from trayproxy.profiles.host_pattern import HostPattern
 from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import ProxyScheme, Upstream
-from trayproxy.routing.bypass import Rule
 
 PROXY = Upstream("proxy.example", 8080)
 OWN = [("127.0.0.1", 3128), ("::1", 3128)]
@@ -83,7 +83,7 @@ def test_exceptions_become_rules(entries: list[str], rules: list[str]) -> None:
     setting = manual_setting("KDE", "proxy.example:8080", "", suffix_rules(entries))
     assert list(setting.bypass) == rules
     for rule in rules:
-        Rule.parse(rule)
+        HostPattern.parse(rule)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Bypass rules: the hosts reached without the upstream proxy.
+"""Patterns of hosts, as in bypass rules and routing rules.
 
-The syntax of a rule:
+The syntax of a pattern:
 
 ===========================  ================================================================
 ``intranet``                 this host
@@ -14,10 +14,10 @@ The syntax of a rule:
 ===========================  ================================================================
 
 The syntax is that of the exception lists of browsers, so that lists can be copied. Unlike in
-browsers, a host is direct only if a rule matches it, loopback included: a request for loopback that
-reaches TrayProxy was sent to a proxy on purpose, and the system's proxy settings exclude loopback
-by default. No name is resolved: a name is matched only by rules about names, unless the caller
-passes the known addresses of the name.
+browsers, only a pattern matches loopback: a request for loopback that reaches TrayProxy was sent to
+a proxy on purpose, and the system's proxy settings exclude loopback by default. No name is
+resolved: a name is matched only by patterns of names, unless the caller passes the known addresses
+of the name.
 
 Names are compared without case and trailing dot, in their ASCII form (RFC 5890): ``Bücher.example``
 is ``xn--bcher-kva.example``. Addresses are compared as numbers: ``127.1``, ``0x7f000001`` and
@@ -48,7 +48,7 @@ _MAX_QUOTED = 60
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The host of a request, in the form in which it is compared with rules.
+    """The host of a request, in the form in which it is compared with patterns.
 
     Attributes:
         name: The name in ASCII form, lower case, without a trailing dot; empty for an address.
@@ -107,10 +107,10 @@ class Wildcard:
 
     def __contains__(self, host: Host) -> bool:
         if host.name:
-            return self._matches(host.name)
-        return any(self._matches(str(address)) for address in host.addresses)
+            return self.matches(host.name)
+        return any(self.matches(str(address)) for address in host.addresses)
 
-    def _matches(self, text: str) -> bool:
+    def matches(self, text: str) -> bool:
         """Return whether a text matches the pattern.
 
         Each part is searched after the previous part. The leftmost match is always sufficient, so
@@ -140,47 +140,28 @@ class AddressRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A line of the exception list.
+class HostPattern:
+    """A pattern of hosts, and of a port.
 
     Attributes:
-        hosts: The hosts matched by the rule.
-        port: The port matched by the rule; None for all ports.
+        hosts: The hosts matched by the pattern.
+        port: The port matched by the pattern; None for all ports.
     """
 
     hosts: HostMatcher
     port: int | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "Rule":
-        """Parse a rule, or raise `ProfileError`, whose text gives the valid form."""
+    def parse(cls, text: str) -> "HostPattern":
+        """Parse a pattern, or raise `ProfileError`, whose text gives the valid form."""
         text = text.strip()
         _check_shape(text)
         subject, port = _split_port(text)
         return cls(_parse_hosts(subject, text), port)
 
     def matches(self, host: Host, port: int) -> bool:
-        """Return whether a request for this host and port is sent directly."""
+        """Return whether the pattern matches this host and port."""
         return self.port in (None, port) and host in self.hosts
-
-
-@dataclass(frozen=True, slots=True)
-class Bypass:
-    """The parsed exception list of a profile."""
-
-    rules: tuple[Rule, ...] = ()
-
-    @classmethod
-    def parse(cls, texts: Iterable[str]) -> "Bypass":
-        """Parse the rules of a profile, or raise `ProfileError`, whose text quotes the rule."""
-        return cls(tuple(Rule.parse(text) for text in texts))
-
-    def matches(self, host: str, port: int, addresses: Iterable[Address] = ()) -> bool:
-        """Return whether a request is sent directly; see `Host.parse`. No name is resolved."""
-        if not self.rules:
-            return False
-        read = Host.parse(host, addresses)
-        return any(rule.matches(read, port) for rule in self.rules)
 
 
 def parse_address(host: str) -> Address | None:
@@ -231,7 +212,7 @@ def _without_ipv4_mapping(address: Address) -> Address:
 
 
 def _ascii_name(host: str) -> str:
-    """Return the name in its ASCII form; an invalid name, which matches no rule, unchanged."""
+    """Return the name in its ASCII form; an invalid name, which matches no pattern, unchanged."""
     name = host.lower().removesuffix(".")
     if name.isascii():
         return name

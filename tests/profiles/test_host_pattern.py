@@ -1,4 +1,4 @@
-"""Tests for trayproxy.routing.bypass."""
+"""Tests for trayproxy.profiles.host_pattern."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -8,8 +8,14 @@ import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
+from trayproxy.profiles.host_pattern import (
+    Address,
+    Host,
+    HostPattern,
+    Wildcard,
+    parse_address,
+)
 from trayproxy.profiles.profile import ProfileError
-from trayproxy.routing.bypass import Address, Bypass, Host, Rule, Wildcard, parse_address
 
 LABELS = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 NAMES = st.lists(LABELS, min_size=1, max_size=5).map(".".join)
@@ -18,7 +24,8 @@ PORTS = st.integers(1, 65535)
 
 
 def is_direct(rule: str, host: str, port: int = 80, addresses: tuple[str, ...] = ()) -> bool:
-    return Bypass.parse([rule]).matches(host, port, [ip_address(text) for text in addresses])
+    known = [ip_address(text) for text in addresses]
+    return HostPattern.parse(rule).matches(Host.parse(host, known), port)
 
 
 def pairs(hosts: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
@@ -137,18 +144,6 @@ def test_known_addresses_of_a_name_do_not_match_a_pattern() -> None:
     assert not is_direct("10.*", "intranet.corp.example", addresses=("10.0.0.1",))
 
 
-def test_without_rules_no_host_is_direct() -> None:
-    assert not Bypass().matches("localhost", 80)
-    assert not Bypass.parse([]).matches("127.0.0.1", 80)
-
-
-def test_a_match_of_any_rule_is_enough() -> None:
-    bypass = Bypass.parse(["<local>", "10.0.0.0/8", "*.corp.example"])
-    assert bypass.matches("10.1.1.1", 80)
-    assert bypass.matches("www.corp.example", 80)
-    assert not bypass.matches("www.example", 80)
-
-
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
@@ -186,21 +181,21 @@ def test_a_match_of_any_rule_is_enough() -> None:
 )
 def test_an_invalid_rule_is_refused_with_the_valid_form(rule: str, text: str) -> None:
     with pytest.raises(ProfileError) as refused:
-        Rule.parse(rule)
+        HostPattern.parse(rule)
     assert str(refused.value) == text
 
 
 @pytest.mark.parametrize("rule", ["http://u:canary@proxy/", "u:canary@proxy", "https://canary"])
 def test_a_refused_address_with_a_password_is_not_quoted(rule: str) -> None:
     with pytest.raises(ProfileError) as refused:
-        Rule.parse(rule)
+        HostPattern.parse(rule)
     assert "canary" not in str(refused.value)
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
-        Rule.parse(text)
+        HostPattern.parse(text)
     except ProfileError as refused:
         event(str(refused).partition("”")[2])
 
@@ -208,17 +203,16 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 @given(st.text(max_size=40), st.text(max_size=300), PORTS)
 def test_any_host_is_matched_without_an_exception(rule: str, host: str, port: int) -> None:
     try:
-        bypass = Bypass.parse([rule, "<local>", "10.0.0.0/8", "*.a*"])
+        pattern = HostPattern.parse(rule)
     except ProfileError:
-        bypass = Bypass.parse(["<local>", "10.0.0.0/8", "*.a*"])
-    assert bypass.matches(host, port) in (True, False)
+        pattern = HostPattern.parse("*.a*")
+    assert pattern.matches(Host.parse(host), port) in (True, False)
 
 
 @given(NAMES, PORTS)
 def test_a_name_as_a_rule_matches_only_itself(name: str, port: int) -> None:
-    bypass = Bypass.parse([name])
-    assert bypass.matches(name.upper() + ".", port)
-    assert not bypass.matches("www." + name, port)
+    assert is_direct(name, name.upper() + ".", port)
+    assert not is_direct(name, "www." + name, port)
 
 
 @given(NAMES, NAMES)
