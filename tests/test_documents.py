@@ -211,9 +211,9 @@ def test_the_guide_is_complete_and_linked_from_the_readme() -> None:
         "system-proxy",
         "sign-in",
         "profiles",
-        "networks",
         "recipes",
         "headless",
+        "import",
         "security",
         "troubleshooting",
     )
@@ -235,6 +235,7 @@ def test_the_verbs_and_options_in_the_guide_exist(capsys: pytest.CaptureFixture[
         [],
         *([verb] for verb in sorted(verbs)),
         ["profiles", "add"],
+        ["profiles", "export"],
         ["system-proxy", "on"],
         ["autostart", "on"],
     ):

@@ -41,6 +41,7 @@ FOLDERS = {
     "engine": Tier.SOCKET,
     "fuzz": Tier.UNIT,
     "http": Tier.UNIT,
+    "importers": Tier.SOCKET,
     "mutation": Tier.UNIT,
     "packaging": Tier.COUNTERPART,
     "profiles": Tier.UNIT,

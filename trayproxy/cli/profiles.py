@@ -53,8 +53,6 @@ _PROFILE_OPTIONS = (
     "spn",
     "canonical_name",
     "rules",
-    "use_on",
-    "else_direct",
 )
 """The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
@@ -74,6 +72,8 @@ def declare_profiles(parser: VerbParser) -> None:
         ),
         ("remove", _declare_remove, "delete a profile", "remove Lab"),
         ("use", _declare_use, "choose the profile in use", "use Office"),
+        ("export", _declare_export, "write the profiles to a file", "export profiles.toml"),
+        ("import", _declare_import, "add the profiles of a file", "import profiles.toml"),
     ):
         parser.add_verb(name, summary, f"trayproxy profiles {example}", declare)
 
@@ -122,18 +122,6 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         "--canonical-name",
         action=argparse.BooleanOptionalAction,
         help="use the proxy's canonical name in the DNS for Kerberos",
-    )
-    parser.add_argument(
-        "--use-on",
-        metavar="NETWORKS",
-        type=validated("parse_use_on"),
-        help="use the profile by itself on networks such as wifi:Branch-*,gateway:10.1.0.1,"
-        "dns:corp.example,vpn:tun* or, if its proxy can be reached, answers",
-    )
-    parser.add_argument(
-        "--else-direct",
-        action=argparse.BooleanOptionalAction,
-        help="connect directly on all other networks",
     )
 
 
@@ -190,8 +178,6 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "User name": printable_line(profile.user) or "not set",
         "Rules": "; ".join(map(printable_line, profile.rules)),
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
-        "Use on": printable_line(", ".join(profile.use_on)),
-        "Elsewhere": "connect directly" if profile.use_on and profile.else_direct else "",
         "In use": "yes" if profile.id == config.active else "no",
         "Id": profile.id,
     }
@@ -303,6 +289,21 @@ def _confirm_removal(profile: Profile) -> None:
     print_message("Remove it? [y/N] ", end="")
     if not sys.stdin.readline().strip().lower().startswith("y"):
         raise CommandError("Nothing was removed.")
+
+
+def _declare_export(parser: VerbParser) -> None:
+    from trayproxy.cli.profile_export import declare_export
+
+    declare_export(parser)
+
+
+def _declare_import(parser: VerbParser) -> None:
+    from trayproxy.cli.import_command import add_import_options
+
+    parser.add_argument(
+        "source", metavar="FILE", help="a file of “trayproxy profiles export”, or of “import”"
+    )
+    add_import_options(parser)
 
 
 def _declare_use(parser: VerbParser) -> None:
