@@ -211,6 +211,7 @@ def test_the_guide_is_complete_and_linked_from_the_readme() -> None:
         "system-proxy",
         "sign-in",
         "profiles",
+        "networks",
         "recipes",
         "headless",
         "import",

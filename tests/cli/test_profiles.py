@@ -155,6 +155,23 @@ def test_the_name_for_kerberos_can_be_given_and_is_shown(cli: Cli, config: Path)
     assert not active_profile(config).canonical_name
 
 
+def test_the_networks_of_a_profile_can_be_given_and_are_shown(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE)
+    assert "Use on" not in cli("profiles", "show")[1]
+    networks = "wifi:Branch Office,DNS:Corp.Example"
+    assert cli("profiles", "edit", "Office", "--use-on", networks, "--else-direct")[0] == 0
+    profile = active_profile(config)
+    assert profile.use_on == ("wifi:Branch Office", "dns:corp.example")
+    assert profile.else_direct
+    shown = cli("profiles", "show")[1]
+    assert "Use on:       wifi:Branch Office, dns:corp.example\n" in shown
+    assert "Elsewhere:    connect directly\n" in shown
+    code, _, err = cli("profiles", "edit", "Office", "--use-on", "Branch")
+    assert (code, "Write a network as wifi:NAME" in err) == (2, True)
+    assert cli("profiles", "edit", "Office", "--use-on", "", "--no-else-direct")[0] == 0
+    assert (active_profile(config).use_on, active_profile(config).else_direct) == ((), False)
+
+
 @pytest.mark.parametrize(
     ("option", "values"), [("--sign-in", SignIn), ("--method", Method), ("--encoding", Encoding)]
 )

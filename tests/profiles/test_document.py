@@ -112,6 +112,9 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', "spn = 1", 16, "spn is a text"),
         ('mood = "good"', "canonical_name = 1", 16, "canonical_name is true or false"),
         ('mood = "good"', 'spn = "HTTP/a"\ncanonical_name = true', 12, "Choose either"),
+        ('mood = "good"', "use_on = [3]", 16, "use_on is a list of texts"),
+        ('mood = "good"', 'use_on = ["wifi"]', 16, "Write a network as"),
+        ('mood = "good"', 'else_direct = "yes"', 16, "true or false"),
         ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
         ("[listen]\nport", "listen", 7, "listen is a table"),
         ("[[profiles]]", "[profiles]", 19, "annot"),
@@ -309,6 +312,8 @@ PROFILES = st.builds(
     ca_file=st.sampled_from(["", "/etc/Büro.pem"]),
     method=st.sampled_from(Method),
     encoding=st.sampled_from(Encoding),
+    use_on=st.lists(st.sampled_from(["wifi:Büro *", "answers"]), unique=True).map(tuple),
+    else_direct=st.booleans(),
 )
 LISTEN_ADDRESSES = st.builds(
     ListenAddress,
@@ -370,6 +375,10 @@ def lay_out(config: Config, comments: list[str], keys: list[bool]) -> str:
             line(f"method = '{profile.method}'\n")
         if next(full) or profile.encoding != Encoding.UTF_8:
             line(f"encoding = '{profile.encoding}'\n")
+        if next(full) or profile.use_on:
+            line(f"use_on = {list(profile.use_on)}\n")
+        if next(full) or profile.else_direct:
+            line(f"else_direct = {str(profile.else_direct).lower()}\n")
     line("[last]\n")
     line("x = 1\n")
     return "".join(lines)

@@ -47,6 +47,7 @@ FOLDERS = {
     "packaging": Tier.COUNTERPART,
     "profiles": Tier.UNIT,
     "recipes": Tier.COUNTERPART,
+    "routing": Tier.UNIT,
     "service": Tier.SOCKET,
     "soak": Tier.COUNTERPART,
     "support": Tier.COUNTERPART,

@@ -53,6 +53,8 @@ _PROFILE_OPTIONS = (
     "spn",
     "canonical_name",
     "rules",
+    "use_on",
+    "else_direct",
 )
 """The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
@@ -123,6 +125,18 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         action=argparse.BooleanOptionalAction,
         help="use the proxy's canonical name in the DNS for Kerberos",
     )
+    parser.add_argument(
+        "--use-on",
+        metavar="NETWORKS",
+        type=validated("parse_use_on"),
+        help="use the profile by itself on networks such as wifi:Branch-*,gateway:10.1.0.1,"
+        "dns:corp.example,vpn:tun* or, if its proxy can be reached, answers",
+    )
+    parser.add_argument(
+        "--else-direct",
+        action=argparse.BooleanOptionalAction,
+        help="connect directly on all other networks",
+    )
 
 
 def _rule(text: str) -> str:
@@ -178,6 +192,8 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "User name": printable_line(profile.user) or "not set",
         "Rules": "; ".join(map(printable_line, profile.rules)),
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
+        "Use on": printable_line(", ".join(profile.use_on)),
+        "Elsewhere": "connect directly" if profile.use_on and profile.else_direct else "",
         "In use": "yes" if profile.id == config.active else "no",
         "Id": profile.id,
     }

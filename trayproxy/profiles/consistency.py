@@ -26,6 +26,7 @@ from trayproxy.profiles.validate import (
     check_rule,
     check_spn,
     check_upstream,
+    check_use_on,
     check_user,
 )
 
@@ -62,6 +63,7 @@ def check_profile(profile: Profile) -> Profile:
         rules=tuple(map(str, rules)),
         spn=spn,
         ca_file=check_ca_file(profile.ca_file),
+        use_on=check_use_on(profile.use_on),
     )
 
 

@@ -18,13 +18,16 @@ from tomlkit.items import AoT, Comment, Item, Key, SingleKey, Table
 from trayproxy.profiles.config import Config, ListenAddress, SystemProxySettings
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.rules import check_rules
-from trayproxy.profiles.validate import parse_upstream
+from trayproxy.profiles.validate import check_use_on, parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
 _OPTIONAL_KEYS = frozenset(
-    {"fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "rules"}
-)
+    {
+        "fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "rules", "use_on",
+        "else_direct",
+    }
+)  # fmt: skip
 """Keys written for a new profile only with a value other than the default. The other keys are
 always written, for the user to fill in."""
 
@@ -149,6 +152,8 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "spn": (profile.spn, ""),
         "canonical_name": (profile.canonical_name, False),
         "rules": (list(profile.rules), []),
+        "use_on": (list(profile.use_on), []),
+        "else_direct": (profile.else_direct, False),
     }
 
 
@@ -174,6 +179,8 @@ def _is_equal(key: str, old: object, value: object) -> bool:
         return list(map(parse_upstream, old)) == list(map(parse_upstream, value))
     if key == "rules" and isinstance(old, list):
         return list(map(str, check_rules(old))) == value
+    if key == "use_on" and isinstance(old, list):
+        return list(check_use_on(old)) == value
     return old == value
 
 

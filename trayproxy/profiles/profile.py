@@ -133,6 +133,9 @@ class Profile:
         rules: Routing rules in their canonical form (`trayproxy.profiles.rules`): other upstreams,
             direct connections or refusals for some hosts or programs. The first matching rule
             decides.
+        use_on: The networks on which the profile is used by itself, each a condition
+            (`trayproxy.profiles.use_on`); empty if only a person chooses the profile.
+        else_direct: True if programs connect directly on all other networks.
     """
 
     id: str
@@ -153,6 +156,9 @@ class Profile:
     def method_options(self) -> tuple[object, ...]:
         """The settings that decide how a login is sent. The login itself is independent of them."""
         return self.method, self.encoding, self.spn, self.canonical_name
+
+    use_on: tuple[str, ...] = ()
+    else_direct: bool = False
 
     @property
     def default_upstreams(self) -> tuple[Upstream, ...]:

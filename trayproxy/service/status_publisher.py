@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from trayproxy import __version__
-from trayproxy.control.messages import ListenerState, RefusedClients, Status, SystemProxyStatus
+from trayproxy.control.messages import (
+    ListenerState,
+    NetworkSwitch,
+    RefusedClients,
+    Status,
+    SystemProxyStatus,
+)
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import SignInState
@@ -90,6 +96,10 @@ class StatusPublisher:
         """Set the end of direct connections in seconds since the epoch; None if the user ends
         them."""
         self._set(direct_until=until)
+
+    def set_network_switch(self, switch: NetworkSwitch | None) -> None:
+        """Set why the network has caused the present choice; None if a person has chosen."""
+        self._set(network_switch=switch)
 
     def set_listening(self, address: str, wanted_port: int = 0) -> None:
         """Record that programs can connect; see `Status` for the arguments."""
