@@ -172,6 +172,17 @@ def test_the_networks_of_a_profile_can_be_given_and_are_shown(cli: Cli, config: 
     assert (active_profile(config).use_on, active_profile(config).else_direct) == ((), False)
 
 
+def test_a_ticket_can_be_requested_for_the_own_sign_in_only(cli: Cli, config: Path) -> None:
+    code, _, err = cli(*ADD_OFFICE, "--get-ticket")
+    assert (code, "only for your own sign-in" in err) == (1, True)
+    assert cli(*ADD_OFFICE, "--sign-in", "sso", "--get-ticket")[0] == 0
+    assert active_profile(config).get_ticket
+    assert "Ticket:       with a saved password" in cli("profiles", "show")[1]
+    assert cli("profiles", "edit", "Office", "--method", "ntlm")[0] == 1
+    assert cli("profiles", "edit", "Office", "--sign-in", "password")[0] == 0
+    assert not active_profile(config).get_ticket
+
+
 @pytest.mark.parametrize(
     ("option", "values"), [("--sign-in", SignIn), ("--method", Method), ("--encoding", Encoding)]
 )

@@ -111,6 +111,7 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', 'spn = "proxy.example"', 16, "as HTTP/proxy.corp.example"),
         ('mood = "good"', "spn = 1", 16, "spn is a text"),
         ('mood = "good"', "canonical_name = 1", 16, "canonical_name is true or false"),
+        ('mood = "good"', "get_ticket = true", 12, "only for your own sign-in"),
         ('mood = "good"', 'spn = "HTTP/a"\ncanonical_name = true', 12, "Choose either"),
         ('mood = "good"', "use_on = [3]", 16, "use_on is a list of texts"),
         ('mood = "good"', 'use_on = ["wifi"]', 16, "Write a network as"),
@@ -202,6 +203,7 @@ def test_the_own_sign_in_a_method_and_an_encoding_are_kept_r_092() -> None:
     [
         ({"spn": "HTTP/proxy.corp.example"}, 'spn = "HTTP/proxy.corp.example"\n'),
         ({"canonical_name": True}, "canonical_name = true\n"),
+        ({"get_ticket": True, "sign_in": SignIn.SSO}, "get_ticket = true\n"),
     ],
 )
 def test_the_name_for_kerberos_is_kept(change: dict[str, Any], line: str) -> None:

@@ -52,6 +52,7 @@ _PROFILE_OPTIONS = (
     "ca_file",
     "spn",
     "canonical_name",
+    "get_ticket",
     "rules",
     "use_on",
     "else_direct",
@@ -126,6 +127,11 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         help="use the proxy's canonical name in the DNS for Kerberos",
     )
     parser.add_argument(
+        "--get-ticket",
+        action=argparse.BooleanOptionalAction,
+        help="with --sign-in sso: while you have no Kerberos ticket, get one with a saved password",
+    )
+    parser.add_argument(
         "--use-on",
         metavar="NETWORKS",
         type=validated("parse_use_on"),
@@ -186,6 +192,7 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Otherwise": ", ".join(map(str, profile.fallbacks)),
         "Certificate": printable_line(profile.ca_file),
         "Sign-in": _SIGN_IN_TEXTS[profile.sign_in],
+        "Ticket": "with a saved password, while you have none" if profile.get_ticket else "",
         "Method": METHOD_NAMES.get(profile.method, ""),
         "Service name": _service_name(profile),
         "Encoding": _ENCODING_TEXTS.get(profile.encoding, ""),
@@ -262,6 +269,8 @@ def _edit(paths: Paths, arguments: Arguments) -> None:
         raise CommandError(
             "Give at least one change; see: trayproxy profiles edit --help", ExitCode.USAGE
         )
+    if changes.get("sign_in", SignIn.SSO) is not SignIn.SSO:
+        changes.setdefault("get_ticket", False)  # It applies to the own sign-in only.
     with open_settings(paths) as settings:
         changed = replace(find_profile(settings.load(), arguments.profile), **changes)
         settings.save(changed)

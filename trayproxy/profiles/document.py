@@ -324,6 +324,7 @@ def _profile(table: _Table) -> Profile:
         encoding=table.choice("encoding", Encoding.UTF_8),
         spn=table.check("spn", check_spn, table.get("spn", str, "")),
         canonical_name=table.get("canonical_name", bool, False),
+        get_ticket=table.get("get_ticket", bool, False),
         rules=table.check("rules", _routing_rules, table.get("rules", list, [])),
         use_on=table.check("use_on", _conditions, table.get("use_on", list, [])),
         else_direct=table.get("else_direct", bool, False),

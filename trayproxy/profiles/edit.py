@@ -24,8 +24,8 @@ _Body = list[tuple[Key | None, Item]]
 
 _OPTIONAL_KEYS = frozenset(
     {
-        "fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "rules", "use_on",
-        "else_direct",
+        "fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "get_ticket",
+        "rules", "use_on", "else_direct",
     }
 )  # fmt: skip
 """Keys written for a new profile only with a value other than the default. The other keys are
@@ -151,6 +151,7 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "encoding": (str(profile.encoding), str(Encoding.UTF_8)),
         "spn": (profile.spn, ""),
         "canonical_name": (profile.canonical_name, False),
+        "get_ticket": (profile.get_ticket, False),
         "rules": (list(profile.rules), []),
         "use_on": (list(profile.use_on), []),
         "else_direct": (profile.else_direct, False),

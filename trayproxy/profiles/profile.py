@@ -130,6 +130,8 @@ class Profile:
         spn: The service principal name of the upstreams for Kerberos, ``HTTP/proxy.corp.example``
             (RFC 4559, section 4.1); empty: ``HTTP/`` and the host of each upstream.
         canonical_name: True if this name has the canonical name of the host in the DNS.
+        get_ticket: True if the own sign-in requests a Kerberos ticket with a saved password while
+            the user has none.
         rules: Routing rules in their canonical form (`trayproxy.profiles.rules`): other upstreams,
             direct connections or refusals for some hosts or programs. The first matching rule
             decides.
@@ -150,15 +152,20 @@ class Profile:
     encoding: Encoding = Encoding.UTF_8
     spn: str = ""
     canonical_name: bool = False
+    get_ticket: bool = False
     rules: tuple[str, ...] = ()
+    use_on: tuple[str, ...] = ()
+    else_direct: bool = False
+
+    @property
+    def takes_password(self) -> bool:
+        """True if TrayProxy may prompt for a password and keep it."""
+        return self.sign_in is SignIn.PASSWORD or self.get_ticket
 
     @property
     def method_options(self) -> tuple[object, ...]:
         """The settings that decide how a login is sent. The login itself is independent of them."""
         return self.method, self.encoding, self.spn, self.canonical_name
-
-    use_on: tuple[str, ...] = ()
-    else_direct: bool = False
 
     @property
     def default_upstreams(self) -> tuple[Upstream, ...]:

@@ -79,7 +79,7 @@ class ActionRequests(QObject):
         status = self._display.status
         if status is not None and status.profile is not None:
             self._client.request(SignInNow(status.profile.id), self._on_reply)
-            if status.profile.sign_in is SignIn.SSO:
+            if status.profile.sign_in is SignIn.SSO and not status.profile.get_ticket:
                 # There is no prompt; the window shows the problem with the Kerberos ticket or
                 # log-on.
                 self._window.present()

@@ -113,6 +113,7 @@ class ProfileForm(QWidget):
             self._advanced.encoding,
             self._advanced.kerberos.spn.text(),
             self._advanced.kerberos.uses_canonical_name,
+            self._sign_in.gets_ticket,
         )
 
     def profile(self) -> Profile | None:
