@@ -48,6 +48,10 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         ),
         unique=True,
     ).map(tuple),
+    "use_on": st.lists(
+        st.sampled_from(["wifi:Branch-*", "dns:corp.example", "answers"]), unique=True
+    ).map(tuple),
+    "else_direct": st.booleans(),
 }
 """Values for each attribute of a profile."""
 
