@@ -212,6 +212,7 @@ def test_the_guide_is_complete_and_linked_from_the_readme() -> None:
         "sign-in",
         "profiles",
         "networks",
+        "pac",
         "recipes",
         "headless",
         "import",
