@@ -133,15 +133,17 @@ def state_text(state: IconState, status: Status) -> str:
 
 
 SWITCH_REASONS: Mapping[SwitchCause, str] = {
-    SwitchCause.WIFI: QT_TRANSLATE_NOOP("Network", "Because you joined “{fact}”."),
+    SwitchCause.WIFI: QT_TRANSLATE_NOOP("Notification", "Because you joined “{fact}”."),
     SwitchCause.GATEWAY: QT_TRANSLATE_NOOP(
-        "Network", "Because this network has the gateway {fact}."
+        "Notification", "Because this network has the gateway {fact}."
     ),
-    SwitchCause.DNS: QT_TRANSLATE_NOOP("Network", "Because this network has the domain {fact}."),
-    SwitchCause.VPN: QT_TRANSLATE_NOOP("Network", "Because the VPN “{fact}” is connected."),
-    SwitchCause.ANSWERS: QT_TRANSLATE_NOOP("Network", "Because {fact} answers here."),
+    SwitchCause.DNS: QT_TRANSLATE_NOOP(
+        "Notification", "Because this network has the domain {fact}."
+    ),
+    SwitchCause.VPN: QT_TRANSLATE_NOOP("Notification", "Because the VPN “{fact}” is connected."),
+    SwitchCause.ANSWERS: QT_TRANSLATE_NOOP("Notification", "Because {fact} answers here."),
     SwitchCause.ELSEWHERE: QT_TRANSLATE_NOOP(
-        "Network", "Because “{fact}” is not for this network."
+        "Notification", "Because “{fact}” is not for this network."
     ),
 }
 """The sentence for each `NetworkSwitch.cause`. The placeholder ``{fact}`` stands for its `fact`."""

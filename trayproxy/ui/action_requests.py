@@ -12,6 +12,7 @@ from trayproxy.control.messages import (
     Reply,
     SaveProfile,
     SignInNow,
+    UndoNetworkSwitch,
     UsePort,
     UseProfile,
     UseSystemProxy,
@@ -52,6 +53,7 @@ class ActionRequests(QObject):
         actions.use_profile.connect(self._use_profile)
         actions.toggle_direct.connect(self._toggle_direct)
         actions.connect_directly_for_now.connect(self._connect_directly_for_now)
+        actions.undo_network_switch.connect(self._undo_network_switch)
         actions.use_port.connect(self._use_port)
         actions.use_system_proxy.connect(self._use_system_proxy)
         actions.open_page.connect(self._open_page)
@@ -106,6 +108,11 @@ class ActionRequests(QObject):
     @Slot()
     def _connect_directly_for_now(self) -> None:
         self._request_switch(UseProfile(DIRECT_ID, DIRECT_FOR_S))
+
+    @Slot()
+    def _undo_network_switch(self) -> None:
+        self._display.start_switch()
+        self._client.request(UndoNetworkSwitch(), self._on_reply)
 
     def _request_switch(self, request: UseProfile) -> None:
         self._display.start_switch()

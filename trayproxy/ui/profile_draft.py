@@ -25,6 +25,7 @@ from trayproxy.profiles.validate import (
     parse_rules,
     parse_upstream,
     parse_upstreams,
+    parse_use_on,
 )
 
 translate = QCoreApplication.translate
@@ -48,6 +49,8 @@ class ProfileDraft:
     spn: str = ""
     canonical_name: bool = False
     get_ticket: bool = False
+    use_on: str = ""
+    else_direct: bool = False
 
     @property
     def may_use_kerberos(self) -> bool:
@@ -76,6 +79,8 @@ def draft_from_profile(profile: Profile) -> ProfileDraft:
         profile.spn,
         profile.canonical_name,
         profile.get_ticket,
+        ", ".join(profile.use_on),
+        profile.else_direct,
     )
 
 
@@ -179,6 +184,8 @@ class DraftReader:
             spn=self.spn(),
             canonical_name=self.draft.canonical_name,
             get_ticket=self.draft.get_ticket,
+            use_on=parse_use_on(self.draft.use_on),
+            else_direct=self.draft.else_direct,
         )
 
     def _upstream(self) -> Upstream:

@@ -292,6 +292,43 @@ class KerberosRows:
             self.spn.show_error("")
 
 
+class NetworkRows:
+    """The rows with the networks on which the profile is used by itself.
+
+    Attributes:
+        use_on: The conditions.
+    """
+
+    def __init__(self, form: QFormLayout, chosen: SignalInstance) -> None:
+        """Add the rows to a form; `chosen` is emitted when a box was clicked."""
+        self.use_on = CheckedLine("use_on", "dns:corp.example, wifi:Branch-*, answers")
+        self.use_on.setToolTip(
+            translate(
+                "Profiles",
+                "The profile is used by itself on a network with this Wi-Fi name (wifi:), gateway: "
+                "address, DNS suffix (dns:) or vpn: name, or where the proxy answers",
+            )
+        )
+        self.use_on.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._else_direct = named(
+            QCheckBox(translate("Profiles", "Connect directly els&ewhere")), "else_direct"
+        )
+        self._else_direct.clicked.connect(chosen)
+        form.addRow(translate("Profiles", "Use on net&works:"), self.use_on)
+        form.addRow("", self.use_on.error)
+        form.addRow("", self._else_direct)
+
+    @property
+    def else_direct(self) -> bool:
+        """True to connect directly on other networks."""
+        return self._else_direct.isChecked()
+
+    def show_draft(self, draft: ProfileDraft) -> None:
+        """Show the fields of a draft."""
+        self.use_on.show_text(draft.use_on)
+        self._else_direct.setChecked(draft.else_direct)
+
+
 class AdvancedRows(QWidget):
     """The rows that few profiles need, shown by `button`, which is not in a layout yet.
 
@@ -332,7 +369,8 @@ class AdvancedRows(QWidget):
         self.rows.addRow("", self.ca_file.error)
         self.rows.addRow(translate("Profiles", "Te&xt encoding:"), self._encoding)
         self.kerberos = KerberosRows(self.rows, self.chosen)
-        self.lines = (self.fallbacks, self.ca_file, self.kerberos.spn)
+        self.networks = NetworkRows(self.rows, self.chosen)
+        self.lines = (self.fallbacks, self.ca_file, self.kerberos.spn, self.networks.use_on)
         self.hide()
 
     @property
@@ -346,6 +384,7 @@ class AdvancedRows(QWidget):
         self.ca_file.show_text(draft.ca_file)
         self._encoding.setCurrentIndex(self._encoding.findData(draft.encoding))
         self.kerberos.show_draft(draft)
+        self.networks.show_draft(draft)
 
     def update_enabled(self, draft: ProfileDraft) -> None:
         """Enable or show the fields that apply to the sign-in and to the scheme of the upstream."""
