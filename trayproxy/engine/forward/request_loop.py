@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from trayproxy.engine import error_pages
+from trayproxy.engine.context import EngineContext
 from trayproxy.engine.downstream import ClientDownstream
-from trayproxy.engine.error_pages import Document
+from trayproxy.engine.error_pages import Document, ErrorPage
 from trayproxy.engine.forward.fast_path import SentRequest
 from trayproxy.engine.forward.forwarder import Forwarder
-from trayproxy.engine.forward.received_request import received_request
 from trayproxy.engine.net.fd_task import READ, WRITE, FdTask, IoWait
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.transfer.head_cache import CachedRequest
@@ -22,7 +22,7 @@ from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.http.errors import MessageError
 from trayproxy.http.framing import NoBody
 from trayproxy.http.heads import find_head
-from trayproxy.http.request import Request
+from trayproxy.http.request import Request, parse_request
 from trayproxy.http.target import Form
 
 if TYPE_CHECKING:
@@ -186,3 +186,30 @@ class RequestLoop:
         if request.target.form is not Form.ORIGIN or request.method not in (b"GET", b"HEAD"):
             return None
         return self._context.own_address.documents.get(request.target.path)
+
+
+def received_request(context: EngineContext, head: bytes) -> CachedRequest:
+    """Return the request with this head, from the cache or parsed now. Raise `MessageError` if the
+    head is malformed or too long."""
+    cached = context.caches.requests.get(head)
+    if cached is None:
+        request = parse_request(head)
+        cached = CachedRequest(request, _error_page(context, request))
+        context.caches.requests.store(head, cached, len(head))
+    return cached
+
+
+def _error_page(context: EngineContext, request: Request) -> ErrorPage | None:
+    """Return the error page for a request which is not forwarded; None if it is forwarded."""
+    if request.target.form in (Form.ORIGIN, Form.ASTERISK):
+        return error_pages.NOT_A_PROXY_REQUEST
+    if request.method == b"TRACE":
+        # The final recipient may send the credentials back (RFC 9110, section 9.3.8).
+        return ErrorPage(
+            405, "TRACE is not passed on", "It could reveal your sign-in.", allow="GET"
+        )
+    if context.own_address.is_loop(request):
+        return error_pages.LOOP
+    if request.has_max_forwards_zero:
+        return error_pages.MAX_FORWARDS_REACHED
+    return None

@@ -11,7 +11,7 @@ from trayproxy.engine.downstream import ClientDownstream
 from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.forward.client_password import VerifyLogin
 from trayproxy.engine.forward.forwarder import Forwarder
-from trayproxy.engine.forward.received_request import received_request
+from trayproxy.engine.forward.request_loop import received_request
 from trayproxy.engine.net.fd_task import FdTask, IoWait
 from trayproxy.engine.net.socks5_server import (
     SocksRefusedError,
