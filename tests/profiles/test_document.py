@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.config import Config, ListenAddress, SystemProxyMode, SystemProxySettings
+from trayproxy.profiles.config import (
+    Config,
+    Forward,
+    ListenAddress,
+    SystemProxyMode,
+    SystemProxySettings,
+)
 from trayproxy.profiles.document import (
     HEADER,
     InvalidSettingsError,
@@ -88,7 +94,33 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('active = "lab"', 'active = "gone"', 3, "active is not the id"),
         ("port = 8888", "port = 70000", 8, "number from 0 to 65535"),
         ("port = 8888", 'port = "x"', 8, "port is a number"),
-        ("port = 8888", 'host = "0.0.0.0"', 8, "listens on 127.0.0.1"),
+        ("port = 8888", 'host = "0.0.0.0"', 8, "List the devices that may connect"),
+        ("port = 8888", 'host = "office"', 8, "such as 127.0.0.1"),
+        ("port = 8888", 'devices = "10.0.0.7"', 8, "devices is a list"),
+        ("port = 8888", "devices = [7]", 8, "list of texts"),
+        ("port = 8888", 'devices = ["10.0.0.7", "printer"]', 8, "or 192.168.1.0/24"),
+        ("port = 8888", 'devices = ["0.0.0.0/0"]', 8, "every address in the world"),
+        ("port = 8888", "devices_password = 1", 8, "devices_password is true or false"),
+        ("port = 8888", "containers = 1", 8, "containers is true or false"),
+        ("[newer]\nx = 1\n", "[forward]\nlisten = 1\n", 27, "[[forward]]"),
+        ("[newer]\nx = 1\n", "[[forward]]\nto = 'a:1'\n", 27, "listen is missing"),
+        ("[newer]\nx = 1\n", "[[forward]]\nlisten = '2222'\n", 27, "to is missing"),
+        (
+            "[newer]\nx = 1\n",
+            "[[forward]]\nlisten = '1'\nto = 'a:1'\n[[forward]]\nlisten = '0'\nto = 'a:1'\n",
+            31,
+            "number from 1",
+        ),
+        (
+            "[newer]\nx = 1\n",
+            "[[forward]]\nlisten = '1'\nto = 'a:1'\n[[forward]]\nto = 'a:1'\nlisten = '1'\n",
+            32,
+            "used twice",
+        ),
+        ("[newer]\nx = 1\n", "[[forward]]\nlisten = '8888'\nto = 'a:1'\n", 28, "used twice"),
+        ("[newer]\nx = 1\n", "[[forward]]\nlisten = '1'\nto = 'a'\n", 29, "git.example:22"),
+        ("[newer]\nx = 1\n", "[[forward]]\nlisten = '1'\nto = 'a b:1'\n", 29, "name of a computer"),
+        ("[newer]\nx = 1\n", "[[forward]]\nlisten = '192.0.2.1:1'\nto = 'a:1'\n", 28, "devices"),
         ("port = 8888", 'allow_users = "_apt"', 8, "allow_users is a list"),
         ("port = 8888", "allow_users = [true]", 8, "names and numbers"),
         ("port = 8888", 'allow_users = ["a b"]', 8, "such as _apt"),
@@ -111,11 +143,7 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', 'spn = "proxy.example"', 16, "as HTTP/proxy.corp.example"),
         ('mood = "good"', "spn = 1", 16, "spn is a text"),
         ('mood = "good"', "canonical_name = 1", 16, "canonical_name is true or false"),
-        ('mood = "good"', "get_ticket = true", 12, "only for your own sign-in"),
         ('mood = "good"', 'spn = "HTTP/a"\ncanonical_name = true', 12, "Choose either"),
-        ('mood = "good"', "use_on = [3]", 16, "use_on is a list of texts"),
-        ('mood = "good"', 'use_on = ["wifi"]', 16, "Write a network as"),
-        ('mood = "good"', 'else_direct = "yes"', 16, "true or false"),
         ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
         ("[listen]\nport", "listen", 7, "listen is a table"),
         ("[[profiles]]", "[profiles]", 19, "annot"),
@@ -141,6 +169,45 @@ def test_users_are_read_by_name_and_number_and_kept_as_written() -> None:
     assert 'allow_users = ["_apt ", 105]  # for apt' in kept
     default = replace(config, listen=ListenAddress())
     assert parse_settings(rewrite_settings(text, default)) == default
+
+
+def test_other_devices_and_forwards_are_read_and_kept_as_written() -> None:
+    text = """\
+schema = 1
+active = ""
+[listen]
+host = "0.0.0.0"
+devices = ["192.168.1.7/24", "10.0.0.7/32"]  # the lab
+devices_password = true
+containers = true
+# to git
+[[forward]]
+listen = "2222"  # ssh
+to = "Git.Example:22"
+
+[[forward]]
+listen = "192.168.1.2:2223"
+to = "[2001:DB8::1]:22"
+"""
+    config = parse_settings(text)
+    assert config.listen == ListenAddress(
+        "0.0.0.0", devices=("192.168.1.0/24", "10.0.0.7"), devices_password=True, containers=True
+    )
+    assert str(config.listen) == "127.0.0.1:3128"
+    assert config.forwards == (
+        Forward("127.0.0.1", 2222, "git.example", 22),
+        Forward("192.168.1.2", 2223, "2001:db8::1", 22),
+    )
+    assert [forward.target for forward in config.forwards] == [
+        "git.example:22",
+        "[2001:db8::1]:22",
+    ]
+    changed = replace(config, listen=replace(config.listen, port=1))
+    assert rewrite_settings(text, changed).replace("port = 1\n", "") == text
+    second = replace(config, forwards=config.forwards[1:])
+    assert rewrite_settings(text, second) == text.replace(
+        '[[forward]]\nlisten = "2222"  # ssh\nto = "Git.Example:22"\n\n', ""
+    )
 
 
 def test_a_newer_schema_is_refused() -> None:
@@ -203,7 +270,6 @@ def test_the_own_sign_in_a_method_and_an_encoding_are_kept_r_092() -> None:
     [
         ({"spn": "HTTP/proxy.corp.example"}, 'spn = "HTTP/proxy.corp.example"\n'),
         ({"canonical_name": True}, "canonical_name = true\n"),
-        ({"get_ticket": True, "sign_in": SignIn.SSO}, "get_ticket = true\n"),
     ],
 )
 def test_the_name_for_kerberos_is_kept(change: dict[str, Any], line: str) -> None:
@@ -314,15 +380,27 @@ PROFILES = st.builds(
     ca_file=st.sampled_from(["", "/etc/Büro.pem"]),
     method=st.sampled_from(Method),
     encoding=st.sampled_from(Encoding),
-    use_on=st.lists(st.sampled_from(["wifi:Büro *", "answers"]), unique=True).map(tuple),
-    else_direct=st.booleans(),
 )
 LISTEN_ADDRESSES = st.builds(
     ListenAddress,
     st.just("::1"),
-    st.integers(0, 65535),
+    st.integers(10, 65535),
     st.lists(st.sampled_from(["_apt", "105", "*"]), max_size=2).map(tuple),
+    st.sampled_from([(), ("10.0.0.7", "192.168.1.0/24")]),
+    st.booleans(),
+    st.booleans(),
 )
+FORWARDS = st.lists(
+    st.builds(
+        Forward,
+        st.sampled_from(["127.0.0.1", "::1"]),
+        st.integers(1, 9),
+        st.sampled_from(["git.example", "2001:db8::1"]),
+        st.integers(1, 65535),
+    ),
+    max_size=3,
+    unique_by=lambda forward: forward.address,
+).map(tuple)
 SYSTEM_PROXY_SETTINGS = st.builds(
     SystemProxySettings, st.booleans(), st.sampled_from(SystemProxyMode), st.booleans()
 )
@@ -332,6 +410,7 @@ EDITS: st.SearchStrategy[Edit] = st.one_of(
     st.builds(methodcaller, st.just("with_active"), st.sampled_from([*IDS, DIRECT_ID])),
     st.builds(partial, st.just(replace), listen=LISTEN_ADDRESSES),
     st.builds(partial, st.just(replace), system_proxy=SYSTEM_PROXY_SETTINGS),
+    st.builds(partial, st.just(replace), forwards=FORWARDS),
 )
 COMMENTS = st.lists(COMMENT, min_size=1, max_size=20)
 KEYS = st.lists(st.booleans(), min_size=1, max_size=9)
@@ -377,10 +456,6 @@ def lay_out(config: Config, comments: list[str], keys: list[bool]) -> str:
             line(f"method = '{profile.method}'\n")
         if next(full) or profile.encoding != Encoding.UTF_8:
             line(f"encoding = '{profile.encoding}'\n")
-        if next(full) or profile.use_on:
-            line(f"use_on = {list(profile.use_on)}\n")
-        if next(full) or profile.else_direct:
-            line(f"else_direct = {str(profile.else_direct).lower()}\n")
     line("[last]\n")
     line("x = 1\n")
     return "".join(lines)

@@ -29,7 +29,7 @@ def present_address(paths: Paths) -> str:
         listen = Config().listen
     if listen.port == 0:
         raise CommandError(NOT_RUNNING, ExitCode.NOT_RUNNING)
-    if is_in_use(listen.port, listen.host):
+    if is_in_use(listen.port, listen.local_host):
         body = f"Another program already uses {listen}."
         problem = Problem("TP-101", f"Port {listen.port} is taken", body)
         raise CommandError.from_problem(problem, ExitCode.PORT)

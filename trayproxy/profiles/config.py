@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
+from ipaddress import ip_address
 
 from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Profile, ProfileError
@@ -12,6 +13,12 @@ DEFAULT_PORT = 3128
 MAX_PROFILES = 200
 """The maximum number of profiles; the menu is not usable with more."""
 
+MAX_FORWARDS = 50
+"""The maximum number of fixed forwards."""
+
+MAX_DEVICES = 100
+"""The maximum number of addresses and networks of other devices."""
+
 EVERYONE = "*"
 """In `ListenAddress.allow_users`: every user may connect, without a check."""
 
@@ -21,19 +28,68 @@ class ListenAddress:
     """The local address.
 
     Attributes:
-        host: A loopback IP literal without brackets.
+        host: An IP literal without brackets: a loopback address or, with `devices`, the address of
+            this computer that other devices use, where 0.0.0.0 and :: stand for all addresses.
         port: 0 to 65535; 0 selects a free port.
         allow_users: Users of this computer who may connect in addition to the user that runs
             TrayProxy, by name or number (on Windows by SID), or `EVERYONE`.
+        devices: The addresses and networks of other devices that may connect; empty if none may.
+        devices_password: True if other devices must send the password that is in the keyring.
+        containers: True if containers and WSL on this computer may connect.
     """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     allow_users: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    devices_password: bool = False
+    containers: bool = False
+
+    @property
+    def local_host(self) -> str:
+        """The loopback address for programs on this computer."""
+        return self.host if ip_address(self.host).is_loopback else "127.0.0.1"
 
     def __str__(self) -> str:
-        """Return ``127.0.0.1:3128``; IPv6 literals get brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """Return the address for programs on this computer, ``127.0.0.1:3128``; IPv6 literals get
+        brackets."""
+        return _with_port(self.local_host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A fixed forward: each connection to its address is a tunnel to its target.
+
+    Attributes:
+        host: The IP literal to listen on, without brackets.
+        port: The port to listen on, 1 to 65535.
+        target_host: The name or IP literal of the target, without brackets.
+        target_port: The port of the target, 1 to 65535.
+    """
+
+    host: str
+    port: int
+    target_host: str
+    target_port: int
+
+    @property
+    def address(self) -> str:
+        """The address to listen on, ``127.0.0.1:2222``; IPv6 literals get brackets."""
+        return _with_port(self.host, self.port)
+
+    @property
+    def target(self) -> str:
+        """The target, ``git.example:22``; IPv6 literals get brackets."""
+        return _with_port(self.target_host, self.target_port)
+
+    @property
+    def target_address(self) -> tuple[str, int]:
+        """The host and the port of the target."""
+        return self.target_host, self.target_port
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class SystemProxyMode(StrEnum):
@@ -73,6 +129,7 @@ class Config:
         system_proxy: The use of TrayProxy as the system proxy.
         previous: While *Connect directly* is active, the id of the profile that was active before;
             empty if there was none.
+        forwards: The fixed forwards; their addresses are unique.
     """
 
     listen: ListenAddress = ListenAddress()
@@ -80,6 +137,7 @@ class Config:
     profiles: tuple[Profile, ...] = ()
     system_proxy: SystemProxySettings = SystemProxySettings()
     previous: str = ""
+    forwards: tuple[Forward, ...] = ()
 
     @property
     def profile(self) -> Profile | None:

@@ -16,6 +16,7 @@ from msgspec import ValidationError, convert
 from trayproxy.profiles.config import (
     MAX_PROFILES,
     Config,
+    Forward,
     ListenAddress,
     SystemProxyMode,
     SystemProxySettings,
@@ -39,7 +40,6 @@ from trayproxy.profiles.validate import (
     check_rule,
     check_spn,
     check_system_user,
-    check_use_on,
     check_user,
     parse_upstream,
 )
@@ -224,6 +224,8 @@ class _Table:
         return _Table(self.get(key, dict, {}), self._lines, (key, 0))
 
     def tables(self, key: str) -> "Iterable[_Table]":
+        if isinstance(self._values.get(key), dict):
+            raise _Table({}, self._lines, (key, 0)).error("", f"write [[{key}]] in double brackets")
         for index, values in enumerate(self.get(key, list, [])):
             if not isinstance(values, dict):
                 raise self.error(key, f"{key} is a list of tables")
@@ -267,7 +269,14 @@ def _config(document: _Table) -> Config:
     previous = document.get("previous", str, "")
     if active != DIRECT_ID or previous not in {profile.id for profile in profiles}:
         previous = ""  # The user may have removed the profile from the file.
-    return Config(listen, active, profiles, _system_proxy(document.table("system-proxy")), previous)
+    return Config(
+        listen,
+        active,
+        profiles,
+        _system_proxy(document.table("system-proxy")),
+        previous,
+        _forwards(document, listen),
+    )
 
 
 def _profiles(document: _Table) -> tuple[Profile, ...]:
@@ -289,11 +298,51 @@ def _profiles(document: _Table) -> tuple[Profile, ...]:
 def _listen(table: _Table) -> ListenAddress:
     host = table.get("host", str, ListenAddress().host)
     port = table.get("port", int, ListenAddress().port)
+    devices = table.check("devices", _devices, table.get("devices", list, []))
     return ListenAddress(
-        table.check("host", check_listen_host, host),
+        table.check("host", lambda text: _listen_host(text, devices), host),
         table.check("port", lambda number: check_port(number, lowest=0), port),
         table.check("allow_users", _system_users, table.get("allow_users", list, [])),
+        devices,
+        table.get("devices_password", bool, False),
+        table.get("containers", bool, False),
     )
+
+
+def _devices(texts: list[Any]) -> tuple[str, ...]:
+    if not texts:
+        return ()
+    # Here, as in the following functions, since most settings have no further listeners.
+    from trayproxy.profiles.listener_checks import check_devices
+
+    return check_devices(_texts("devices", texts))
+
+
+def _listen_host(text: str, devices: tuple[str, ...]) -> str:
+    try:
+        return check_listen_host(text)
+    except ProfileError:
+        from trayproxy.profiles.listener_checks import check_reachable_host
+
+        return check_reachable_host(text, devices)
+
+
+def _forwards(document: _Table, listen: ListenAddress) -> tuple[Forward, ...]:
+    found: tuple[Forward, ...] = ()
+    for table in document.tables("forward"):
+        from trayproxy.profiles.listener_checks import (
+            check_forwards,
+            parse_forward_listen,
+            parse_forward_target,
+        )
+
+        listens, to = table.get("listen", str), table.get("to", str)
+        host, port = table.check(
+            "listen", lambda text: parse_forward_listen(text, listen.devices), listens
+        )
+        forward = Forward(host, port, *table.check("to", parse_forward_target, to))
+        found = table.check("listen", lambda more: check_forwards(more, listen), (*found, forward))
+    return found
 
 
 def _system_proxy(table: _Table) -> SystemProxySettings:
@@ -324,10 +373,7 @@ def _profile(table: _Table) -> Profile:
         encoding=table.choice("encoding", Encoding.UTF_8),
         spn=table.check("spn", check_spn, table.get("spn", str, "")),
         canonical_name=table.get("canonical_name", bool, False),
-        get_ticket=table.get("get_ticket", bool, False),
         rules=table.check("rules", _routing_rules, table.get("rules", list, [])),
-        use_on=table.check("use_on", _conditions, table.get("use_on", list, [])),
-        else_direct=table.get("else_direct", bool, False),
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
@@ -352,10 +398,6 @@ def _routing_rules(texts: list[Any]) -> tuple[str, ...]:
 
 def _upstreams(texts: list[Any]) -> tuple[Upstream, ...]:
     return tuple(map(parse_upstream, _texts("fallbacks", texts)))
-
-
-def _conditions(texts: list[Any]) -> tuple[str, ...]:
-    return check_use_on(_texts("use_on", texts))
 
 
 def _texts(key: str, values: list[Any]) -> list[str]:

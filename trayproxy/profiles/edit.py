@@ -7,7 +7,7 @@ moved. Both operate on the parsed body and leave its index out of date: all look
 the insertions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tomlkit
@@ -15,19 +15,21 @@ from tomlkit.container import Container
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Comment, Item, Key, SingleKey, Table
 
-from trayproxy.profiles.config import Config, ListenAddress, SystemProxySettings
-from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn, Upstream
+from trayproxy.profiles.config import Config, Forward, ListenAddress, SystemProxySettings
+from trayproxy.profiles.listener_checks import (
+    check_device,
+    parse_forward_listen,
+    parse_forward_target,
+)
+from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
 from trayproxy.profiles.rules import check_rules
-from trayproxy.profiles.validate import check_use_on, parse_upstream
+from trayproxy.profiles.validate import parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
 _OPTIONAL_KEYS = frozenset(
-    {
-        "fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "get_ticket",
-        "rules", "use_on", "else_direct",
-    }
-)  # fmt: skip
+    {"fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "rules"}
+)
 """Keys written for a new profile only with a value other than the default. The other keys are
 always written, for the user to fill in."""
 
@@ -44,7 +46,8 @@ def apply_settings(text: str, config: Config, schema: int) -> str | None:
     """
     try:
         document = tomlkit.parse(text)
-        detached = _change_profiles(document, config.profiles)
+        profiles = _change_profiles(document, config.profiles)
+        forwards = _change_forwards(document, config.forwards)
         _change_listen(document, config.listen)
         _change_system_proxy(document, config.system_proxy)
         schema = document.get("schema", schema)
@@ -54,7 +57,8 @@ def apply_settings(text: str, config: Config, schema: int) -> str | None:
             "previous": (config.previous, ""),
         }
         _change_keys(document, keys)
-        _insert_above_profiles(document.body, detached)
+        _insert_above(document.body, "profiles", profiles)
+        _insert_above(document.body, "forward", forwards)
         return document.as_string()
     except (TOMLKitError, ValueError, TypeError, AttributeError, LookupError):
         # The exceptions of tomlkit for layouts it can parse but not change are not documented.
@@ -67,6 +71,9 @@ def _change_listen(document: tomlkit.TOMLDocument, listen: ListenAddress) -> Non
         "host": (listen.host, default.host),
         "port": (listen.port, default.port),
         "allow_users": (list(listen.allow_users), []),
+        "devices": (list(listen.devices), []),
+        "devices_password": (listen.devices_password, default.devices_password),
+        "containers": (listen.containers, default.containers),
     }
     _change_table(document, "listen", changes)
 
@@ -79,6 +86,32 @@ def _change_system_proxy(document: tomlkit.TOMLDocument, settings: SystemProxySe
         "restore_on_quit": (settings.restore_on_quit, default.restore_on_quit),
     }
     _change_table(document, "system-proxy", changes)
+
+
+def _change_forwards(document: tomlkit.TOMLDocument, forwards: Iterable[Forward]) -> _Body:
+    """Change, add and remove forwards; return comments that are now above the first forward."""
+    wanted = {forward.address: forward for forward in forwards}
+    array = _array(document, "forward", is_needed=bool(wanted))
+    if array is None:
+        return []
+    detached = _remove(array, lambda table: _listens_at(table) in wanted)
+    known = {_listens_at(table): table for table in array.body}
+    for address, forward in wanted.items():
+        if address not in known:
+            added = tomlkit.table()
+            added.append("listen", forward.address)
+            added.append("to", forward.target)
+            array.append(added)
+        elif parse_forward_target(str(known[address]["to"])) != forward.target_address:
+            known[address].value["to"] = forward.target
+    order = list(wanted)
+    array.body.sort(key=lambda table: order.index(_listens_at(table)))
+    return detached
+
+
+def _listens_at(table: Table) -> str:
+    host, port = parse_forward_listen(str(table["listen"]), ("any",))
+    return Forward(host, port, "", 0).address
 
 
 def _change_table(
@@ -96,15 +129,10 @@ def _change_table(
 def _change_profiles(document: tomlkit.TOMLDocument, profiles: Iterable[Profile]) -> _Body:
     """Change, add and remove profiles; return comments that are now above the first profile."""
     wanted = {profile.id: profile for profile in profiles}
-    if "profiles" not in document:
-        if not wanted:
-            return []
-        document.add(tomlkit.nl())
-        document.append("profiles", tomlkit.aot())
-    array = document["profiles"]
-    if not isinstance(array, AoT):
-        raise TypeError("the profiles are not [[profiles]]")
-    detached = _remove(array, wanted)
+    array = _array(document, "profiles", is_needed=bool(wanted))
+    if array is None:
+        return []
+    detached = _remove(array, lambda table: str(table["id"]) in wanted)
     known = {str(table["id"]): table for table in array.body}
     for profile_id, profile in wanted.items():
         if profile_id in known:
@@ -116,11 +144,24 @@ def _change_profiles(document: tomlkit.TOMLDocument, profiles: Iterable[Profile]
     return detached
 
 
-def _remove(array: AoT, wanted: Mapping[str, Profile]) -> _Body:
+def _array(document: tomlkit.TOMLDocument, name: str, *, is_needed: bool) -> AoT | None:
+    """Return an array of tables, which is added if it is missing and needed; None without one."""
+    if name not in document:
+        if not is_needed:
+            return None
+        document.add(tomlkit.nl())
+        document.append(name, tomlkit.aot())
+    array = document[name]
+    if not isinstance(array, AoT):
+        raise TypeError(f"{name} is not an array of tables")
+    return array
+
+
+def _remove(array: AoT, is_wanted: Callable[[Table], bool]) -> _Body:
     detached: _Body = []
     kept: list[Table] = []
     for table in array.body:
-        if str(table["id"]) in wanted:
+        if is_wanted(table):
             kept.append(table)
             continue
         above = kept[-1].value.body if kept else detached
@@ -151,10 +192,7 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "encoding": (str(profile.encoding), str(Encoding.UTF_8)),
         "spn": (profile.spn, ""),
         "canonical_name": (profile.canonical_name, False),
-        "get_ticket": (profile.get_ticket, False),
         "rules": (list(profile.rules), []),
-        "use_on": (list(profile.use_on), []),
-        "else_direct": (profile.else_direct, False),
     }
 
 
@@ -176,12 +214,12 @@ def _is_equal(key: str, old: object, value: object) -> bool:
         return parse_upstream(old) == parse_upstream(value)
     if key == "allow_users" and isinstance(old, list):
         return [str(user).strip() for user in old] == value
+    if key == "devices" and isinstance(old, list):
+        return [check_device(str(device)) for device in old] == value
     if key == "fallbacks" and isinstance(old, list) and isinstance(value, list):
         return list(map(parse_upstream, old)) == list(map(parse_upstream, value))
     if key == "rules" and isinstance(old, list):
         return list(map(str, check_rules(old))) == value
-    if key == "use_on" and isinstance(old, list):
-        return list(check_use_on(old)) == value
     return old == value
 
 
@@ -203,10 +241,10 @@ def _trailing_comments(body: _Body) -> _Body:
     return tail if any(isinstance(item, Comment) for _, item in tail) else []
 
 
-def _insert_above_profiles(body: _Body, detached: _Body) -> None:
-    """Insert comments above the first profile, or in place of the last removed profile."""
+def _insert_above(body: _Body, name: str, detached: _Body) -> None:
+    """Insert comments above the first table of an array, or in place of its last removed table."""
     for index, (key, item) in enumerate(body):
-        if key is not None and key.key == "profiles":
+        if key is not None and key.key == name:
             # An empty array of tables would be written as `profiles = []` at the top of the file.
             body[index : index + 1] = detached if not item else [*detached, (key, item)]
             return
@@ -216,8 +254,3 @@ def _container(table: object) -> Container:
     if not isinstance(table, Table):
         raise TypeError("not a table")
     return table.value
-
-
-def profile_keys() -> frozenset[str]:
-    """Return the names of all keys of a profile in the settings file."""
-    return frozenset({"id", *_keys(Profile("x", "x", Upstream("x", 1)))})

@@ -7,7 +7,6 @@ field, gives the valid form, and quotes no input that may contain a password.
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -124,7 +123,7 @@ def parse_upstream(text: str) -> Upstream:
     scheme = check_scheme(parts["scheme"] or ProxyScheme.HTTP)
     if parts["rest"] not in ("", "/"):
         raise ProfileError(f"Write only the host and the port of the proxy, {_EXAMPLE}.")
-    host, port = _split_port(parts["authority"])
+    host, port = split_port(parts["authority"])
     if port is None:
         raise ProfileError(f"Add the port, {_EXAMPLE}.")
     return Upstream(check_host(host), check_port(port), scheme)
@@ -171,7 +170,7 @@ def check_spn(text: str) -> str:
         return ""
     if not _SERVICE.fullmatch(service) or "@" in host:
         raise ProfileError("Write the service name as HTTP/proxy.corp.example, without a realm.")
-    name, port = _split_port(host)
+    name, port = split_port(host)
     return f"{service}/{check_host(name)}" + (f":{check_port(port)}" if port is not None else "")
 
 
@@ -183,7 +182,7 @@ def parse_listen(text: str) -> tuple[str, int]:
             client uses the sign-in of this user (security.md T3).
     """
     text = text.strip()
-    host, port = ("", text) if text.isascii() and text.isdigit() else _split_port(text)
+    host, port = ("", text) if text.isascii() and text.isdigit() else split_port(text)
     if port is None:
         raise ProfileError("Write an address and a port, such as 127.0.0.1:3128.")
     return check_listen_host(host or "127.0.0.1"), check_port(port, lowest=0)
@@ -200,7 +199,7 @@ def check_listen_host(text: str) -> str:
     if not address.is_loopback:
         raise ProfileError(
             "TrayProxy listens on 127.0.0.1 or [::1] only: everyone who can reach it "
-            "uses your sign-in."
+            "uses your sign-in. To let other devices connect: trayproxy devices allow."
         )
     return str(address)
 
@@ -220,21 +219,6 @@ def check_host(text: str) -> str:
         # Resolvers read 127.1 or 0x7f000001 as addresses (inet_aton(3)), unlike people.
         raise ProfileError("Write the IP address in full, such as 10.0.0.41.")
     return host.lower()
-
-
-def check_use_on(conditions: Sequence[str]) -> tuple[str, ...]:
-    """Return the conditions of `Profile.use_on` in their canonical form, each once."""
-    if not conditions:
-        return ()
-    # Here, because few profiles have conditions.
-    from trayproxy.profiles.use_on import check_conditions
-
-    return check_conditions(conditions)
-
-
-def parse_use_on(text: str) -> tuple[str, ...]:
-    """Return the conditions of `Profile.use_on`, separated by commas."""
-    return check_use_on([part for part in text.split(",") if part.strip()])
 
 
 def check_port(text: str | int, lowest: int = 1) -> int:
@@ -261,7 +245,12 @@ def _ip_literal(text: str) -> str:
     return f"{found}{mark}{zone}"
 
 
-def _split_port(authority: str) -> tuple[str, str | None]:
+def split_port(authority: str) -> tuple[str, str | None]:
+    """Return the host, without brackets, and the port of ``host:port``; None without a port.
+
+    Raises:
+        ProfileError: An IPv6 address is not in brackets, or the brackets contain something else.
+    """
     parts = _AUTHORITY.fullmatch(authority)
     if not parts:
         raise ProfileError("Put an IPv6 address in brackets, such as [::1]:3128.")
