@@ -1,0 +1,1 @@
+"""The addresses of this computer on its networks, and on the virtual networks of containers."""
