@@ -30,12 +30,6 @@ _VERBS = (
     ("status", "status", "show the state of TrayProxy", "trayproxy status --json"),
     ("profiles", "profiles", "list, add and choose profiles", "trayproxy profiles use Office"),
     (
-        "import",
-        "import_command",
-        "add profiles from the settings of other programs, such as Px and Cntlm",
-        "trayproxy import px --dry-run",
-    ),
-    (
         "login",
         "login",
         "try a password, and save it if the proxy accepts it",
@@ -82,6 +76,24 @@ _VERBS = (
         "recipe",
         "make a program such as git use TrayProxy, and undo that",
         "trayproxy recipe git --apply",
+    ),
+    (
+        "forward",
+        "forward",
+        "tunnels to fixed targets, for programs that support no proxy",
+        "trayproxy forward add 2222 git.example:22",
+    ),
+    (
+        "devices",
+        "devices",
+        "let other devices connect, such as a phone or a virtual machine",
+        "trayproxy devices allow 192.168.1.20",
+    ),
+    (
+        "containers",
+        "devices",
+        "let containers and WSL on this computer connect",
+        "trayproxy containers on",
     ),
     ("env", "env", "print settings that make a shell use TrayProxy", 'eval "$(trayproxy env)"'),
     (

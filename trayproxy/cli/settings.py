@@ -14,10 +14,12 @@ from trayproxy.cli.service_client import connect_if_running, fetch_status, reque
 from trayproxy.control.client import Client
 from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import (
+    ChangeListeners,
     DeleteProfile,
     ForgetLogin,
     KeptInMemory,
     Resume,
+    SaveDevicesPassword,
     SaveLogin,
     SaveProfile,
     Status,
@@ -60,6 +62,9 @@ class PasswordStore(Protocol):
 
     def forget(self, profile: Profile) -> "Future[Problem | None]":
         """Delete the login of a profile."""
+
+    def save(self, profile: Profile, login: Login) -> "Future[Problem | None]":
+        """Save the login of a profile."""
 
 
 SaveLoginOffline = Callable[[Paths, Config, Profile, Login, bool], Problem | None]
@@ -107,6 +112,14 @@ class ServiceSettings:
     def forget_login(self, profile: Profile) -> None:
         """Delete a profile's login from the keyring."""
         request(self._client, ForgetLogin(profile.id), _KEYRING_TIMEOUT_S)
+
+    def change_listeners(self, change: ChangeListeners) -> None:
+        """Change the settings of further listeners, and apply them."""
+        request(self._client, change)
+
+    def save_devices_password(self, login: Login | None) -> None:
+        """Save the password for other devices in the keyring; None to delete it."""
+        request(self._client, SaveDevicesPassword(login), _KEYRING_TIMEOUT_S)
 
 
 class OfflineSettings:
@@ -175,13 +188,38 @@ class OfflineSettings:
         for upstream in profile.upstreams:
             _wait_for_keyring(keyring.forget(profile.with_only(str(upstream))))
 
+    def change_listeners(self, change: ChangeListeners) -> None:
+        """Change the settings of further listeners."""
+        # Here, as in the next method, because few commands need it.
+        from trayproxy.profiles.listener_checks import changed_listeners
+
+        self._change(
+            lambda config: changed_listeners(
+                config,
+                change.forwards,
+                change.devices,
+                devices_password=change.devices_password,
+                containers=change.containers,
+            )
+        )
+
+    def save_devices_password(self, login: Login | None) -> None:
+        """Save the password for other devices in the keyring; None to delete it."""
+        from trayproxy.service.device_password import DEVICES, entry_for
+
+        keyring = self._open_keyring()
+        if login is None:
+            _wait_for_keyring(keyring.forget(DEVICES))
+        else:
+            _wait_for_keyring(keyring.save(DEVICES, entry_for(login)))
+
     def _change(self, change: Callable[[Config], Config]) -> None:
         try:
             self._store.save(change(self.load()))
         except SettingsError as error:
             raise _settings_error(error) from None
         except ProfileError as error:
-            raise CommandError(f"The profile was not saved. {error}") from None
+            raise CommandError(f"The settings were not saved. {error}") from None
 
 
 Settings = ServiceSettings | OfflineSettings

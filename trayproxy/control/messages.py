@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from trayproxy.auth.login import Login
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import Ending, KeyringState, KeyringStatus, Prompt, SignInState, Snooze
-from trayproxy.profiles.config import SystemProxyMode
+from trayproxy.profiles.config import Forward, SystemProxyMode
 from trayproxy.profiles.profile import Profile
 
 SCHEMA = 3
@@ -62,6 +62,48 @@ class RefusedClients(Struct, frozen=True):
     user: str = ""
     program: str = ""
     last: float = 0.0
+
+
+class RefusedDevices(Struct, frozen=True):
+    """Connections of other devices that were refused because no setting allows these devices.
+
+    Attributes:
+        count: The number of refused connections since the start.
+        address: The IP address of the device that was refused last.
+        last: The time of the last refused connection.
+    """
+
+    count: int = 0
+    address: str = ""
+    last: float = 0.0
+
+
+class ListenerKind(StrEnum):
+    """The clients of a further listener."""
+
+    FORWARD = "forward"
+    """Each connection is a tunnel to a fixed target."""
+    DEVICES = "devices"
+    """Other devices that the settings allow."""
+    CONTAINERS = "containers"
+    """Containers and WSL on this computer."""
+
+
+class FurtherListener(Struct, frozen=True):
+    """A listener beside the local address.
+
+    Attributes:
+        kind: The clients of the listener.
+        address: Its IP address and port, ``127.0.0.1:2222``.
+        to: The target of a forward; the allowed addresses and networks of other devices; the name
+            of the virtual adapter of containers.
+        problem: Why TrayProxy does not listen there; None if it does.
+    """
+
+    kind: ListenerKind
+    address: str
+    to: str
+    problem: Problem | None = None
 
 
 class SystemProxyState(StrEnum):
@@ -119,38 +161,6 @@ class SystemProxyStatus(Struct, frozen=True):
     program: str = ""
 
 
-class SwitchCause(StrEnum):
-    """The fact of a network that has caused a switch."""
-
-    WIFI = "wifi"
-    GATEWAY = "gateway"
-    DNS = "dns"
-    VPN = "vpn"
-    ANSWERS = "answers"
-    """A proxy of the profile can be reached."""
-    ELSEWHERE = "elsewhere"
-    """The profile is for other networks, so programs connect directly."""
-
-
-class NetworkSwitch(Struct, frozen=True):
-    """A switch to another profile, or to direct connections, because of the network.
-
-    Attributes:
-        profile_id: The id of the profile now in use, or `DIRECT_ID`.
-        previous_id: The id of the profile that was in use, or `DIRECT_ID`; empty if there was none.
-        cause: The fact that caused the switch.
-        fact: Its value, such as the name of the Wi-Fi network; for `SwitchCause.ELSEWHERE`, the
-            name of the profile. Untrusted.
-        at: The time of the switch.
-    """
-
-    profile_id: str
-    previous_id: str
-    cause: SwitchCause
-    fact: str = ""
-    at: float = 0.0
-
-
 class Status(Struct, frozen=True):
     """The complete state shown by a front end.
 
@@ -181,8 +191,8 @@ class Status(Struct, frozen=True):
         saved: True if the keyring contains a password of the active profile; None if unknown,
             because the keyring is not opened only for this.
         system_proxy: The state of the system proxy.
-        network_switch: Why the present profile, or direct connections, are in use, if the network
-            has caused it; None if a person has chosen.
+        listeners: The listeners beside the local address.
+        refused_devices: The refused connections of other devices.
     """
 
     version: str
@@ -212,7 +222,8 @@ class Status(Struct, frozen=True):
     saved: bool | None = None
     direct_until: float | None = None
     system_proxy: SystemProxyStatus = SystemProxyStatus()
-    network_switch: NetworkSwitch | None = None
+    listeners: tuple[FurtherListener, ...] = ()
+    refused_devices: RefusedDevices = RefusedDevices()
 
 
 # --- Requests ------------------------------------------------------------------------------------
@@ -278,18 +289,37 @@ class Resume(Struct, frozen=True):
     """
 
 
-class UndoNetworkSwitch(Struct, frozen=True):
-    """Return to the profile, or to the direct connections, before `Status.network_switch`, until
-    the network changes. Reply: `Done`, or `Failed` if there is nothing to undo.
-    """
-
-
 class UsePort(Struct, frozen=True):
     """Listen on another port in this run, because the configured port is in use; port 0: listen on
     the configured port again. The settings do not change. Reply: `Done` or `Failed`.
     """
 
     port: int
+
+
+class ChangeListeners(Struct, frozen=True):
+    """Change the settings of further listeners, and apply them. Reply: `Done` or `Failed`.
+
+    A value of None is not changed.
+
+    Attributes:
+        forwards: The fixed forwards.
+        devices: The addresses and networks of the other devices that may connect.
+        devices_password: True if other devices must send the password in the keyring.
+        containers: True if containers and WSL on this computer may connect.
+    """
+
+    forwards: tuple[Forward, ...] | None = None
+    devices: tuple[str, ...] | None = None
+    devices_password: bool | None = None
+    containers: bool | None = None
+
+
+class SaveDevicesPassword(Struct, frozen=True):
+    """Save the password for other devices in the keyring; None to delete it. Reply: `Done` or
+    `Failed`. The setting `devices_password` does not change."""
+
+    login: Login | None
 
 
 class GetSystemProxy(Struct, frozen=True):
@@ -565,8 +595,9 @@ Request = (
     | DeleteProfile
     | UseProfile
     | Resume
-    | UndoNetworkSwitch
     | UsePort
+    | ChangeListeners
+    | SaveDevicesPassword
     | GetSystemProxy
     | UseSystemProxy
     | CheckProfile

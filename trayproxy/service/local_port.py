@@ -3,12 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from trayproxy.domain.problem import Problem
+from trayproxy.profiles.config import Config
 from trayproxy.service.other_loopback import LoopbackListener, OtherLoopback
 from trayproxy.service.process_names import ProcessNames
 from trayproxy.service.status_publisher import StatusPublisher
+
+if TYPE_CHECKING:
+    from trayproxy.service.further_listeners import FurtherListeners
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +31,25 @@ class ListeningEngine(LoopbackListener, Protocol):
         """Listen on another port instead of the present port."""
 
 
+@dataclass(frozen=True, slots=True)
+class FurtherSettings:
+    """The settings of the listeners beside the local address.
+
+    Attributes:
+        config: Returns the settings.
+        make: Creates the listeners, which are not needed in most runs.
+    """
+
+    config: Callable[[], Config]
+    make: "Callable[[], FurtherListeners]"
+
+
 class LocalPort:
-    """The port on which TrayProxy accepts connections."""
+    """The port on which TrayProxy accepts connections, and the listeners that depend on it.
+
+    Attributes:
+        further: The listeners beside the local address; None before they are needed.
+    """
 
     def __init__(
         self,
@@ -38,6 +60,7 @@ class LocalPort:
         on_ready: Callable[[str], None],
         on_waiting: Callable[[], Awaitable[None]],
         stop: asyncio.Event,
+        further: FurtherSettings,
         *,
         waits: bool,
     ) -> None:
@@ -54,6 +77,8 @@ class LocalPort:
         self._on_ready = on_ready
         self._on_waiting = on_waiting
         self._stop = stop
+        self._further_settings = further
+        self.further: FurtherListeners | None = None
         self._waits = waits
         self._port: int | None = None
         self._wanted_port = 0
@@ -95,6 +120,21 @@ class LocalPort:
         self._other_loopback.try_now()
         logger.info("listening on %s", self._engine.address)
         self._on_ready(self._engine.address)
+        self.settings_changed()
+
+    def settings_changed(self) -> None:
+        """Listen at the further addresses of the settings, and no longer at others."""
+        config = self._further_settings.config()
+        if config.forwards or config.listen.devices or config.listen.containers:
+            self.use_further().apply(config)
+        elif self.further is not None:
+            self.further.apply(config)
+
+    def use_further(self) -> "FurtherListeners":
+        """Return the listeners beside the local address, which are created at the first use."""
+        if self.further is None:
+            self.further = self._further_settings.make()
+        return self.further
 
     def use(self, port: int) -> None:
         """Listen on another port than the configured port, in this run only."""
@@ -120,12 +160,17 @@ class LocalPort:
         return None
 
     def network_changed(self) -> None:
-        """Try again to listen on the other address of ``localhost``."""
+        """Try again to listen on the other address of ``localhost``, and follow the addresses of
+        network adapters."""
         self._other_loopback.try_now()
+        if self.further is not None:
+            self.further.update()
 
     def close(self) -> None:
-        """Stop trying to listen on the other address of ``localhost``."""
+        """Stop trying to listen at other addresses."""
         self._other_loopback.close()
+        if self.further is not None:
+            self.further.close()
 
     def _start_problem(self, error: OSError) -> tuple[Problem, int]:
         """Return why listening has failed, and a free port, 0 if the port is not taken."""

@@ -37,12 +37,13 @@ from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.server.access_control import AccessControl
 from trayproxy.options import RunOptions
 from trayproxy.paths import PathError, Paths
+from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.service.access_policy import OWNERS_UNKNOWN, apply_allowed_users, make_access_control
 from trayproxy.service.front_ends import DeskChanges, FrontEnds
 from trayproxy.service.keyring_inventory import KeyringInventory
-from trayproxy.service.local_port import LocalPort
+from trayproxy.service.local_port import FurtherSettings, LocalPort
 from trayproxy.service.other_loopback import OtherLoopback
 from trayproxy.service.presence import Presence
 from trayproxy.service.process_names import ProcessNames
@@ -58,7 +59,7 @@ from trayproxy.service.upstream_status import UpstreamStatus
 if TYPE_CHECKING:
     from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
     from trayproxy.service.company_ca_file import CompanyCaFile
-    from trayproxy.service.network_profiles import NetworkProfiles
+    from trayproxy.service.further_listeners import FurtherListeners
     from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
     from trayproxy.service.profile_ports import ProfilePorts
@@ -362,7 +363,9 @@ class Service:
             self._engine.address,
         )
         self._apply_access_settings(problem)
-        self._port = self._make_port(loop, on_ready)
+        self._port = self._make_port(
+            loop, on_ready, partial(self._make_further_listeners, loop, logins.keyring)
+        )
         self._profiles = ProfileChanges(
             logins.desk, self._store, self._router, self._publisher, self._engine.forget_connections
         )
@@ -374,19 +377,44 @@ class Service:
 
     def _make_engine(self, loop: asyncio.AbstractEventLoop, limits: EngineLimits) -> Engine:
         configured = self._store.config.listen
-        host, port = self._options.listen or (configured.host, configured.port)
+        host, port = self._options.listen or (configured.local_host, configured.port)
         parts = EngineParts(
             self._desk.broker,
             self._router,
             self._publisher.upstream,
             limits,
             access_control=self._clients.access_control,
-            on_network_changed=self._network_left,
+            on_network_changed=self._desk.network_changed,
         )
         return Engine(loop, parts, host, port)
 
+    def _make_further_listeners(
+        self, loop: asyncio.AbstractEventLoop, keyring: KeyringInventory
+    ) -> "FurtherListeners":
+        # Here, because most settings have no further listeners.
+        from trayproxy.service.further_listeners import FurtherListeners, ListenerParts
+
+        engine, publisher = self._engine, self._publisher
+        return FurtherListeners(
+            loop,
+            ListenerParts(
+                engine.listeners,
+                lambda: engine.context.own_address.port,
+                engine.access_control,
+                self._router,
+                keyring,
+                self._clients.names,
+                publisher.set_listeners,
+                publisher.set_refused_devices,
+                engine.context.connector.forget,
+            ),
+        )
+
     def _make_port(
-        self, loop: asyncio.AbstractEventLoop, on_ready: Callable[[str], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_ready: Callable[[str], None],
+        make_further: "Callable[[], FurtherListeners]",
     ) -> LocalPort:
         other_loopback = OtherLoopback(
             loop, self._engine, self._clients.names, self._publisher.set_other_loopback
@@ -404,6 +432,10 @@ class Service:
             on_listening,
             lambda: self._system_proxy.not_listening(),
             self._stop.event,
+            # With an upstream for this run only, the settings do not apply.
+            FurtherSettings(
+                lambda: Config() if self._options.upstream else self._store.config, make_further
+            ),
             waits=self._options.wait_for_port,
         )
 
@@ -492,13 +524,11 @@ class Service:
 
         # Before the address is reported, so no change of the network is missed after that.
         watch = watch_network(loop, self._network_changed)
-        networks = self._start_network_rules(loop)
         self._port.report_listening()
         self._company_ca_file().start()
         await self._stop.event.wait()
         logger.info("quitting")
         watch.close()
-        networks.close()
         await self._close()
         return ExitCode.DONE
 
@@ -522,29 +552,11 @@ class Service:
         self._desk.screen_locked(is_locked)
         self._publisher.set_screen_locked(is_locked)
 
-    def _start_network_rules(self, loop: asyncio.AbstractEventLoop) -> "NetworkProfiles":
-        """Use profiles by the network from now on."""
-        # Here, because programs can connect already and need not wait for the import.
-        from trayproxy.service.network_profiles import NetworkProfiles, can_reach
-
-        upstream = self._publisher.upstream
-        reach = partial(can_reach, self._engine.context.connector)
-        rules = NetworkProfiles(loop, self._profiles, reach, upstream.network_portal)
-        self._profiles.network_rules = rules
-        upstream.on_unreachable = rules.upstream_unreachable
-        rules.start(is_by_hand=self._options.profile_name is not None)
-        return rules
-
     def _network_changed(self) -> None:
         logger.info("the network has changed")
         self._engine.network_changed()
         self._port.network_changed()
         self._system_proxy.network_changed()
-
-    def _network_left(self) -> None:
-        """Forget the old network; also called after a suspend."""
-        self._desk.network_changed()
-        self._profiles.network_rules.network_changed()
 
     def _reload(self) -> None:
         """Load the settings again (SIGHUP)."""
@@ -557,6 +569,7 @@ class Service:
         else:
             self._apply_access_settings(None)
             self._system_proxy.settings_changed()
+            self._port.settings_changed()
         self._publisher.publish_soon()
 
     def _apply_access_settings(self, problem: Problem | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     AnswerPrompt,
+    ChangeListeners,
     CheckProfile,
     CheckResult,
     DeclinePrompt,
@@ -29,6 +30,7 @@ from trayproxy.control.messages import (
     Reply,
     Request,
     Resume,
+    SaveDevicesPassword,
     SaveLogin,
     SaveProfile,
     ShowRequested,
@@ -36,7 +38,6 @@ from trayproxy.control.messages import (
     SignInNow,
     Step,
     Subscribe,
-    UndoNetworkSwitch,
     UsePort,
     UseProfile,
     UseSystemProxy,
@@ -163,11 +164,10 @@ class RequestHandler:
             case Resume():
                 await self.profiles.resume()
                 return Done()
-            case UndoNetworkSwitch():
-                await self.profiles.undo_network_switch()
-                return Done()
             case UsePort(port):
                 return self._use_port(port)
+            case ChangeListeners() | SaveDevicesPassword():
+                return await self._change_listeners(request)
             case GetSystemProxy() | UseSystemProxy():
                 return await self.system_proxy.handle(request)
             case CheckProfile(profile, url):
@@ -196,6 +196,16 @@ class RequestHandler:
                 self.front_ends.broadcast(Quitting())
                 self.quit_now()
                 return Done()
+
+    async def _change_listeners(self, request: ChangeListeners | SaveDevicesPassword) -> Reply:
+        if isinstance(request, SaveDevicesPassword):
+            problem = await self.port.use_further().save_password(request.login)
+            return _reply(problem, ExitCode.KEYRING)
+        await self.profiles.change_listeners(request)
+        self.port.settings_changed()
+        if self.port.further is not None:
+            await self.port.further.wait()  # The next command must see the listeners.
+        return Done()
 
     async def _save_login(self, request: SaveLogin) -> Reply:
         profile, login = self.profiles.get(request.profile_id), request.login

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from trayproxy import __version__
 from trayproxy.control.messages import (
+    FurtherListener,
     ListenerState,
-    NetworkSwitch,
     RefusedClients,
+    RefusedDevices,
     Status,
     SystemProxyStatus,
 )
@@ -97,10 +98,6 @@ class StatusPublisher:
         them."""
         self._set(direct_until=until)
 
-    def set_network_switch(self, switch: NetworkSwitch | None) -> None:
-        """Set why the network has caused the present choice; None if a person has chosen."""
-        self._set(network_switch=switch)
-
     def set_listening(self, address: str, wanted_port: int = 0) -> None:
         """Record that programs can connect; see `Status` for the arguments."""
         self._set(
@@ -118,6 +115,14 @@ class StatusPublisher:
     def set_refused_clients(self, refused_clients: RefusedClients) -> None:
         """Set the totals of refused connections."""
         self._set(refused_clients=refused_clients)
+
+    def set_listeners(self, listeners: tuple[FurtherListener, ...]) -> None:
+        """Set the listeners beside the local address."""
+        self._set(listeners=listeners)
+
+    def set_refused_devices(self, refused_devices: RefusedDevices) -> None:
+        """Set the totals of refused connections of other devices."""
+        self._set(refused_devices=refused_devices)
 
     def set_system_proxy(self, system_proxy: SystemProxyStatus) -> None:
         """Set the status of the system proxy."""
@@ -179,6 +184,7 @@ class StatusPublisher:
             notices=(
                 *self._other_port_notices(),
                 *((self._other_loopback,) if self._other_loopback is not None else ()),
+                *(one.problem for one in self.own_values.listeners if one.problem is not None),
                 *((system_proxy.problem,) if system_proxy.problem is not None else ()),
                 *self.notices,
                 *upstream.notices,

@@ -2,15 +2,18 @@
 
 import asyncio
 import errno
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tests.service.fake_process_names import FakeProcessNames
 from trayproxy.control.messages import ListenerState
 from trayproxy.domain.problem import Problem
+from trayproxy.profiles.config import Config, Forward
 from trayproxy.service import listen_problems
-from trayproxy.service.local_port import LISTEN_RETRY_S, LocalPort
+from trayproxy.service.further_listeners import FurtherListeners
+from trayproxy.service.local_port import LISTEN_RETRY_S, FurtherSettings, LocalPort
 from trayproxy.service.other_loopback import OtherLoopback
 from trayproxy.service.status_publisher import StatusPublisher
 
@@ -53,6 +56,8 @@ class PortHarness:
         self.stop = asyncio.Event()
         self.addresses: list[str] = []
         self.waits = 0
+        self.config = Config()
+        self.further_calls: list[str] = []
         self.port = LocalPort(
             self.engine,
             self.publisher,
@@ -61,8 +66,19 @@ class PortHarness:
             self.addresses.append,
             self.record_waiting,
             self.stop,
+            FurtherSettings(lambda: self.config, self.make_further),
             waits=waits,
         )
+
+    def make_further(self) -> FurtherListeners:
+        calls = self.further_calls
+        calls.append("make")
+        further: Any = SimpleNamespace(
+            apply=lambda config: calls.append(f"apply {len(config.forwards)}"),
+            update=lambda: calls.append("update"),
+            close=lambda: calls.append("close"),
+        )
+        return cast(FurtherListeners, further)
 
     async def record_waiting(self) -> None:
         self.waits += 1
@@ -146,3 +162,17 @@ async def test_another_port_is_used_at_once_and_the_configured_port_again_when_i
     assert publisher.own_values.wanted_port == 0
     assert port.return_to_configured() is None
     assert len(harness.addresses) == 2
+
+
+async def test_further_listeners_follow_the_settings_and_the_network() -> None:
+    harness = PortHarness(waits=False)
+    assert await harness.port.listen() is None
+    harness.port.report_listening()
+    harness.port.network_changed()
+    assert harness.further_calls == []
+    harness.config = Config(forwards=(Forward("127.0.0.1", 2222, "git.example", 22),))
+    harness.port.settings_changed()
+    harness.port.network_changed()
+    harness.config = Config()
+    harness.port.settings_changed()
+    assert harness.further_calls == ["make", "apply 1", "update", "apply 0"]
