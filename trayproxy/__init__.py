@@ -29,6 +29,7 @@ The packages; import-linter checks the direction of their imports (pyproject.tom
     desktop    everything that differs between operating systems
     system_settings  changes of the computer's own settings that can be undone: journal, restore
     recipes    the settings of other programs that make them use TrayProxy
+    importers  the profiles in the settings of other programs
     domain     the values shared by desk, control and the front ends: prompt, problem, exit codes
     control    the control protocol: messages, server, client
     service    constructs the parts, starts them and stops them in order

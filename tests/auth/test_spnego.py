@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 
@@ -145,6 +146,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakePyspnego:
     vars(spnego).update(
         client=library.client,
         Password=lambda user, password: (user, password),
+        KerberosCCache=lambda cache: cache,
         ContextReq=type("ContextReq", (), {"none": 0, "default": 62}),
     )
     vars(errors).update(
@@ -454,6 +456,116 @@ def test_a_refused_password_is_never_sent_again(library: FakePyspnego, code: int
     verdicts = {verdict_of(lambda: tickets.token(b"")).kind for _ in range(5)}
     assert len(verdicts) == 1
     assert len(library.calls) == 1
+
+
+@dataclass
+class FakeIssuedTicket:
+    """A ticket requested with a password; see `IssuedTicket`."""
+
+    cache: str
+    is_ending: bool = False
+
+    def postponed(self) -> "FakeIssuedTicket":
+        return FakeIssuedTicket(self.cache)
+
+
+class FakeTicketIssuer:
+    """The KDC for `IssuedTicket.request`.
+
+    Attributes:
+        issued: The tickets issued so far.
+        refusal: The error of the next requests; None to issue tickets.
+    """
+
+    def __init__(self) -> None:
+        self.issued: list[FakeIssuedTicket] = []
+        self.requests: list[tuple[str, str]] = []
+        self.refusal: Exception | None = None
+
+    def request(self, principal: str, password: str) -> FakeIssuedTicket:
+        self.requests.append((principal, password))
+        if self.refusal is not None:
+            raise self.refusal
+        self.issued.append(FakeIssuedTicket(f"MEMORY:{len(self.issued) + 1}"))
+        return self.issued[-1]
+
+
+@pytest.fixture
+def kdc(monkeypatch: pytest.MonkeyPatch) -> FakeTicketIssuer:
+    kdc = FakeTicketIssuer()
+    monkeypatch.setattr("trayproxy.auth.spnego.IssuedTicket", kdc)
+    return kdc
+
+
+def no_ticket_of_the_user(library: FakePyspnego) -> None:
+    """Let the library find only the tickets that TrayProxy has requested."""
+
+    def on_client() -> None:
+        if library.calls[-1]["credential"] is None:
+            raise NoCredentialError
+
+    library.on_client = on_client
+
+
+def test_a_ticket_is_requested_once_and_renewed_before_it_ends(
+    library: FakePyspnego, kdc: FakeTicketIssuer
+) -> None:
+    no_ticket_of_the_user(library)
+    tickets = KerberosTickets(Login("CORP\\jdoe", SECRET), HOST, renews=True)
+    for _ in range(3):
+        tickets.token(b"")
+    assert kdc.requests == [("jdoe@CORP.EXAMPLE", SECRET)]
+    kdc.issued[0].is_ending = True
+    tickets.token(b"")
+    tickets.token(b"")
+    assert len(kdc.requests) == 2
+    used = [call["credential"] for call in library.calls]
+    assert used == ["MEMORY:1", None, "MEMORY:2"]  # None: a look for a ticket of the user.
+
+
+def test_no_ticket_is_requested_while_the_user_has_one(
+    library: FakePyspnego, kdc: FakeTicketIssuer
+) -> None:
+    tickets = KerberosTickets(LOGIN, HOST, renews=True)
+    tickets.token(b"")
+    kdc.issued[0].is_ending = True
+    tickets.token(b"")
+    assert library.calls[-1]["credential"] is None
+    assert len(kdc.requests) == 1
+
+
+def test_a_ticket_is_used_to_its_end_if_it_cannot_be_renewed(
+    library: FakePyspnego, kdc: FakeTicketIssuer
+) -> None:
+    no_ticket_of_the_user(library)
+    tickets = KerberosTickets(LOGIN, HOST, renews=True)
+    tickets.token(b"")
+    kdc.issued[0].is_ending = True
+    kdc.refusal = Krb5Error(UNREACHABLE)
+    for _ in range(3):
+        assert tickets.token(b"").startswith(b"token")
+    assert len(kdc.requests) == 2  # The next attempt is made a minute later.
+
+
+def test_a_password_refused_at_the_renewal_is_never_sent_again(
+    library: FakePyspnego, kdc: FakeTicketIssuer
+) -> None:
+    no_ticket_of_the_user(library)
+    tickets = KerberosTickets(LOGIN, HOST, renews=True)
+    tickets.token(b"")
+    kdc.issued[0].is_ending = True
+    kdc.refusal = Krb5Error(WRONG_PASSWORD)
+    kinds = {verdict_of(lambda: tickets.token(b"")).kind for _ in range(3)}
+    assert kinds == {VerdictKind.REJECTED}
+    assert len(kdc.requests) == 2
+
+
+def test_without_libkrb5_the_library_requests_the_ticket(
+    library: FakePyspnego, kdc: FakeTicketIssuer
+) -> None:
+    kdc.refusal = ImportError()
+    assert KerberosTickets(LOGIN, HOST, renews=True).token(b"") == b"token 1"
+    assert library.calls[-1]["credential"] == ("jdoe", SECRET)
 
 
 def test_an_unresponsive_kdc_is_asked_again_later(library: FakePyspnego) -> None:

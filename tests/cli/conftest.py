@@ -35,7 +35,7 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[Paths]:
 def unhardened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disable hardening in this process: it cannot be undone, and child processes inherit its
     limits."""
-    for module in ("devices", "login", "run"):
+    for module in ("devices", "import_command", "login", "run"):
         monkeypatch.setattr(f"trayproxy.cli.{module}.harden", lambda: None)
 
 

@@ -155,6 +155,34 @@ def test_the_name_for_kerberos_can_be_given_and_is_shown(cli: Cli, config: Path)
     assert not active_profile(config).canonical_name
 
 
+def test_the_networks_of_a_profile_can_be_given_and_are_shown(cli: Cli, config: Path) -> None:
+    cli(*ADD_OFFICE)
+    assert "Use on" not in cli("profiles", "show")[1]
+    networks = "wifi:Branch Office,DNS:Corp.Example"
+    assert cli("profiles", "edit", "Office", "--use-on", networks, "--else-direct")[0] == 0
+    profile = active_profile(config)
+    assert profile.use_on == ("wifi:Branch Office", "dns:corp.example")
+    assert profile.else_direct
+    shown = cli("profiles", "show")[1]
+    assert "Use on:       wifi:Branch Office, dns:corp.example\n" in shown
+    assert "Elsewhere:    connect directly\n" in shown
+    code, _, err = cli("profiles", "edit", "Office", "--use-on", "Branch")
+    assert (code, "Write a network as wifi:NAME" in err) == (2, True)
+    assert cli("profiles", "edit", "Office", "--use-on", "", "--no-else-direct")[0] == 0
+    assert (active_profile(config).use_on, active_profile(config).else_direct) == ((), False)
+
+
+def test_a_ticket_can_be_requested_for_the_own_sign_in_only(cli: Cli, config: Path) -> None:
+    code, _, err = cli(*ADD_OFFICE, "--get-ticket")
+    assert (code, "only for your own sign-in" in err) == (1, True)
+    assert cli(*ADD_OFFICE, "--sign-in", "sso", "--get-ticket")[0] == 0
+    assert active_profile(config).get_ticket
+    assert "Ticket:       with a saved password" in cli("profiles", "show")[1]
+    assert cli("profiles", "edit", "Office", "--method", "ntlm")[0] == 1
+    assert cli("profiles", "edit", "Office", "--sign-in", "password")[0] == 0
+    assert not active_profile(config).get_ticket
+
+
 @pytest.mark.parametrize(
     ("option", "values"), [("--sign-in", SignIn), ("--method", Method), ("--encoding", Encoding)]
 )

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.cli.conftest import Cli
-from tests.cli.fake_service import OFFICE, FakeServiceHandler, connected
-from trayproxy.control.messages import RefusedClients
+from tests.cli.fake_service import LAB, OFFICE, FakeServiceHandler, connected
+from trayproxy.control.messages import NetworkSwitch, RefusedClients, SwitchCause
 from trayproxy.desk.problems import problem_of
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import RefusalReason
@@ -103,3 +103,27 @@ def test_json_is_versioned(cli: Cli, service: FakeServiceHandler) -> None:
     assert known["profile"]["upstream"] == upstream
     assert [profile["id"] for profile in known["profiles"]] == ["office", "lab"]
     assert known["keyring"] == {"state": "ok", "name": "GNOME Keyring"}
+
+
+@pytest.mark.parametrize(
+    ("switch", "text"),
+    [
+        (
+            NetworkSwitch("office", "direct", SwitchCause.WIFI, "Branch\x1b[2J"),
+            "Because you joined “Branch[2J”. To go back: trayproxy profiles use 'Connect directly'",
+        ),
+        (
+            NetworkSwitch("office", "lab", SwitchCause.ANSWERS, "proxy.example"),
+            "Because proxy.example answers here. To go back: trayproxy profiles use Lab",
+        ),
+        (
+            NetworkSwitch("direct", "gone", SwitchCause.ELSEWHERE, "Office"),
+            "Because “Office” is not for this network.",
+        ),
+    ],
+)
+def test_a_switch_because_of_the_network_is_explained(
+    cli: Cli, service: FakeServiceHandler, switch: NetworkSwitch, text: str
+) -> None:
+    service.status = replace(service.status, profiles=(OFFICE, LAB), network_switch=switch)
+    assert f"  Network:        {text}\n" in cli("status")[1]

@@ -40,6 +40,7 @@ from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn, Upstre
 
 SPACE = UpstreamId.of(OFFICE)
 SSO = replace(OFFICE, sign_in=SignIn.SSO, user="")
+GET_TICKET = replace(SSO, get_ticket=True)
 ALL = 'Negotiate, NTLM, Basic realm="Corp"'
 UNUSABLE = Verdict(VerdictKind.UNUSABLE, "Install the extra “kerberos”.")
 NO_TICKET = Verdict(VerdictKind.NO_TICKET)
@@ -383,6 +384,77 @@ def test_a_missing_ticket_causes_a_notice_until_it_is_there(harness: SchemesHarn
         credentials_in(harness.challenge(profile=SSO, challenges="Negotiate")), Accepted()
     )
     assert harness.desk.notices == ()
+
+
+def test_without_a_ticket_a_password_gets_one_for_all_waiting_requests(
+    harness: SchemesHarness,
+) -> None:
+    own = credentials_in(harness.challenge(profile=GET_TICKET, challenges=ALL))
+    assert (own.login, own.scheme.title) == (None, "Kerberos")
+    others = [harness.challenge(profile=GET_TICKET, challenges=ALL) for _ in range(3)]
+    first = harness.back(own, NO_TICKET, ALL, GET_TICKET)
+    harness.wait()
+    assert [prompt.method for prompt in harness.listener.prompts][-1:] == ["Kerberos"]
+    harness.desk.answer_prompt(1, RIGHT, remember=True)
+    harness.wait()
+    (canary,) = (future for future in (first, *others) if future.done())
+    sent = credentials_in(canary)
+    assert (sent.login, sent.scheme.title) == (RIGHT, "Kerberos")
+    harness.desk.broker.report(sent, Accepted())
+    assert {credentials_in(future).login for future in (first, *others)} == {RIGHT}
+    assert harness.store.saved == [RIGHT]
+
+
+def test_a_ticket_that_ends_is_replaced_by_one_for_the_saved_password(
+    harness: SchemesHarness,
+) -> None:
+    harness.store.login = RIGHT
+    own = credentials_in(harness.challenge(profile=GET_TICKET, challenges="Negotiate"))
+    harness.desk.broker.report(own, Accepted())
+    ended = Verdict(VerdictKind.TICKET_EXPIRED)
+    assert harness.back(own, ended, "", GET_TICKET).result() is None
+    again = harness.challenge(profile=GET_TICKET, challenges="Negotiate")
+    harness.wait()
+    assert credentials_in(again).login == RIGHT
+    assert harness.listener.prompts == []
+    assert harness.desk.notices == ()
+
+
+def test_a_rejected_password_gets_no_second_ticket_but_a_new_ticket_of_the_user_is_used(
+    harness: SchemesHarness,
+) -> None:
+    harness.desk.set_front_end_count(0)
+    harness.wait(60)  # A front end may come back for some time.
+    harness.store.login = WRONG
+    own = credentials_in(harness.challenge(profile=GET_TICKET, challenges="Negotiate"))
+    future = harness.back(own, NO_TICKET, "Negotiate", GET_TICKET)
+    harness.wait()
+    wrong = credentials_in(future)
+    assert wrong.login == WRONG
+    rejected = harness.back(wrong, Verdict(VerdictKind.REJECTED), "", GET_TICKET)
+    harness.wait()
+    assert refusal_in(rejected).problem.id in ("TP-301", "TP-302")
+    for _ in range(2):
+        harness.wait(60)
+        own = credentials_in(harness.challenge(profile=GET_TICKET, challenges="Negotiate"))
+        assert own.login is None
+        again = harness.back(own, NO_TICKET, "Negotiate", GET_TICKET)
+        harness.wait()
+        assert refusal_in(again).problem.id in ("TP-301", "TP-302")
+    harness.wait(60)
+    own = credentials_in(harness.challenge(profile=GET_TICKET, challenges="Negotiate"))
+    harness.desk.broker.report(own, Accepted())
+    assert harness.desk.broker.known(SPACE) is not None
+
+
+def test_a_profile_that_gets_a_ticket_takes_a_password_unless_there_is_a_ticket(
+    harness: SchemesHarness,
+) -> None:
+    own = credentials_in(harness.challenge(profile=GET_TICKET, challenges="Negotiate"))
+    harness.desk.broker.report(own, Accepted())
+    assert harness.desk.preload(GET_TICKET, RIGHT) is None
+    again = credentials_in(harness.challenge(profile=GET_TICKET, challenges="Negotiate"))
+    assert again.login is None
 
 
 def test_an_upstream_without_a_common_scheme_causes_a_notice_until_it_offers_a_common_scheme(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trayproxy.desktop.kerberos import disable_name_canonicalization
+from trayproxy.desktop.kerberos import disable_name_canonicalization, logon_brings_ticket
 
 SOURCES = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems are left unchanged")
@@ -20,6 +20,14 @@ import gssapi
 name = gssapi.Name("HTTP@127.0.0.1", gssapi.NameType.hostbased_service)
 print(name.canonicalize(gssapi.MechType.kerberos))
 """
+
+
+def test_only_windows_has_the_ticket_from_the_logon() -> None:
+    assert [logon_brings_ticket(name) for name in ("win32", "linux", "darwin")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def principal(file: Path, settings: str, code: str = CODE) -> str:

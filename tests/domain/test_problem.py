@@ -16,6 +16,7 @@ from trayproxy.domain.problem import ExitCode, Problem, exit_code_for, single_li
         ("TP-307", ExitCode.UPSTREAM),
         ("TP-311", ExitCode.FAILED),
         ("TP-404", ExitCode.KEYRING),
+        ("TP-501", ExitCode.UPSTREAM),
         ("TP-805", ExitCode.FAILED),
         ("", ExitCode.FAILED),
     ],

@@ -143,7 +143,11 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', 'spn = "proxy.example"', 16, "as HTTP/proxy.corp.example"),
         ('mood = "good"', "spn = 1", 16, "spn is a text"),
         ('mood = "good"', "canonical_name = 1", 16, "canonical_name is true or false"),
+        ('mood = "good"', "get_ticket = true", 12, "only for your own sign-in"),
         ('mood = "good"', 'spn = "HTTP/a"\ncanonical_name = true', 12, "Choose either"),
+        ('mood = "good"', "use_on = [3]", 16, "use_on is a list of texts"),
+        ('mood = "good"', 'use_on = ["wifi"]', 16, "Write a network as"),
+        ('mood = "good"', 'else_direct = "yes"', 16, "true or false"),
         ('mood = "good"', 'Password = "canary"', 16, "trayproxy login"),
         ("[listen]\nport", "listen", 7, "listen is a table"),
         ("[[profiles]]", "[profiles]", 19, "annot"),
@@ -270,6 +274,7 @@ def test_the_own_sign_in_a_method_and_an_encoding_are_kept_r_092() -> None:
     [
         ({"spn": "HTTP/proxy.corp.example"}, 'spn = "HTTP/proxy.corp.example"\n'),
         ({"canonical_name": True}, "canonical_name = true\n"),
+        ({"get_ticket": True, "sign_in": SignIn.SSO}, "get_ticket = true\n"),
     ],
 )
 def test_the_name_for_kerberos_is_kept(change: dict[str, Any], line: str) -> None:
@@ -380,6 +385,8 @@ PROFILES = st.builds(
     ca_file=st.sampled_from(["", "/etc/Büro.pem"]),
     method=st.sampled_from(Method),
     encoding=st.sampled_from(Encoding),
+    use_on=st.lists(st.sampled_from(["wifi:Büro *", "answers"]), unique=True).map(tuple),
+    else_direct=st.booleans(),
 )
 LISTEN_ADDRESSES = st.builds(
     ListenAddress,
@@ -456,6 +463,10 @@ def lay_out(config: Config, comments: list[str], keys: list[bool]) -> str:
             line(f"method = '{profile.method}'\n")
         if next(full) or profile.encoding != Encoding.UTF_8:
             line(f"encoding = '{profile.encoding}'\n")
+        if next(full) or profile.use_on:
+            line(f"use_on = {list(profile.use_on)}\n")
+        if next(full) or profile.else_direct:
+            line(f"else_direct = {str(profile.else_direct).lower()}\n")
     line("[last]\n")
     line("x = 1\n")
     return "".join(lines)

@@ -106,6 +106,10 @@ class Kdc:
         """Make the password of a user expired."""
         self._administer(f'modify_principal -pwexpire "1 hour ago" {name}')
 
+    def limit_tickets(self, name: str, lifetime: str) -> None:
+        """Limit the lifetime of the tickets of a user, such as ``3 seconds``."""
+        self._administer(f'modify_principal -maxlife "{lifetime}" {name}')
+
     def disable(self, name: str) -> None:
         """Disable the account of a user."""
         self._administer(f"modify_principal -allow_tix {name}")

@@ -338,6 +338,35 @@ def test_the_name_for_kerberos_can_be_saved_where_kerberos_is_possible(ui: Windo
     assert not canonical.isVisible()
 
 
+def test_a_ticket_can_be_requested_for_the_own_sign_in(ui: WindowDriver) -> None:
+    box = ui.child(QCheckBox, "get_ticket")
+    assert not box.isVisible()
+    ui.child(QRadioButton, "with_own_sign_in").click()
+    assert box.isVisible()
+    assert not ui.child(QLineEdit, "profile_user").isEnabled()
+    box.click()
+    assert ui.child(QLineEdit, "profile_user").isEnabled()
+    ui.pick("method", Method.NTLM)
+    ui.save_invalid()
+    assert "Automatic or Negotiate" in ui.label("method_error")
+    ui.pick("method", Method.AUTOMATIC)
+    assert ui.saved() == replace(OFFICE, sign_in=SignIn.SSO, get_ticket=True)
+
+
+def test_the_networks_of_a_profile_can_be_saved(ui: WindowDriver) -> None:
+    ui.child(QToolButton, "advanced").click()
+    use_on = ui.child(QLineEdit, "use_on")
+    use_on.setText("Branch")
+    ui.save_invalid()
+    assert "Write a network as wifi:NAME" in ui.label("use_on_error")
+    use_on.setText("wifi:Branch Office, answers")
+    ui.child(QCheckBox, "else_direct").click()
+    networks = ("wifi:Branch Office", "answers")
+    saved = ui.saved()
+    assert saved == replace(OFFICE, use_on=networks, else_direct=True)
+    assert draft_from_profile(saved).use_on == "wifi:Branch Office, answers"
+
+
 def test_the_method_is_disabled_if_there_is_no_choice(ui: WindowDriver) -> None:
     box = ui.child(QComboBox, "method")
     assert box.isEnabled()

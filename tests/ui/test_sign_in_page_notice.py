@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 from tests.ui.fake_service import STATUS, FakeService, RecordingChannel
 from tests.ui.named_widgets import child
 from trayproxy.control.icon_state import IconState
-from trayproxy.control.messages import Status, UseProfile
+from trayproxy.control.messages import NetworkSwitch, Status, SwitchCause, UseProfile
 from trayproxy.domain.problem import Problem
 from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.ui.action_signals import ActionSignals
@@ -88,6 +88,17 @@ def test_a_page_that_disappears_within_the_delay_has_no_notification(
     screen.notices.update(PAGE_REQUIRED)
     screen.update(status, qtbot)
     assert screen.channel.posts == 0
+
+
+def test_the_notification_is_shown_while_the_network_causes_direct_connections(
+    screen: PageNoticeFixture, qtbot: QtBot
+) -> None:
+    left = NetworkSwitch(DIRECT_ID, "office", SwitchCause.ELSEWHERE, "Office")
+    status = structs.replace(PAGE_REQUIRED, profile=None, direct=True, network_switch=left)
+    screen.update(status, qtbot)
+    shown = screen.channel.shown
+    assert shown is not None
+    assert [key for key, _ in shown.actions] == [OPEN_PAGE]
 
 
 def test_the_notification_is_shown_after_the_screen_is_unlocked(

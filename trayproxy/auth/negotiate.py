@@ -58,15 +58,16 @@ TicketSource = Callable[[Login | None, str], Tickets]
 """Returns the tickets for a login and a host; a login of None means the user's own tickets."""
 
 
-def ticket_source(spn: str = "", *, is_canonical: bool = False) -> TicketSource:
-    """Return a source of tickets for a service principal name, or for the canonical name of the
-    host; see `trayproxy.auth.spnego.KerberosTickets`."""
+def ticket_source(
+    spn: str = "", *, is_canonical: bool = False, renews: bool = False
+) -> TicketSource:
+    """Return a source of tickets with the options of `trayproxy.auth.spnego.KerberosTickets`."""
 
     def tickets(login: Login | None, host: str) -> Tickets:
         # Here, because most upstreams never need it.
         from trayproxy.auth.spnego import KerberosTickets
 
-        return KerberosTickets(login, host, spn, is_canonical=is_canonical).token
+        return KerberosTickets(login, host, spn, is_canonical=is_canonical, renews=renews).token
 
     return tickets
 

@@ -46,11 +46,11 @@ def with_encoding(schemes: Iterable[Scheme], encoding: str) -> tuple[Scheme, ...
     )
 
 
-def with_service_name(
-    schemes: Iterable[Scheme], spn: str, *, is_canonical: bool
+def with_kerberos_options(
+    schemes: Iterable[Scheme], spn: str, *, is_canonical: bool, renews: bool
 ) -> tuple[Scheme, ...]:
-    """Return the schemes with another name of the upstream for Kerberos; see `ticket_source`."""
-    kerberos = kerberos_scheme(ticket_source(spn, is_canonical=is_canonical))
+    """Return the schemes with the options of `ticket_source` for Kerberos."""
+    kerberos = kerberos_scheme(ticket_source(spn, is_canonical=is_canonical, renews=renews))
     return tuple(kerberos if scheme.family == "negotiate" else scheme for scheme in schemes)
 
 

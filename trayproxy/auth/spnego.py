@@ -19,11 +19,13 @@ a refusal: if the primary KDC is another machine, a wrong password reaches two K
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
+from trayproxy.auth.kerberos_ticket import IssuedTicket
 from trayproxy.auth.login import Login, windows_name
 from trayproxy.auth.ntlmv2 import NtlmEnvironment, NtlmKey, UnusableChallengeError, authenticate
 from trayproxy.auth.scheme import Verdict, VerdictKind
@@ -239,7 +241,13 @@ class KerberosTickets:
     """
 
     def __init__(
-        self, login: Login | None, host: str, spn: str = "", *, is_canonical: bool = False
+        self,
+        login: Login | None,
+        host: str,
+        spn: str = "",
+        *,
+        is_canonical: bool = False,
+        renews: bool = False,
     ) -> None:
         """Create the object without requesting a ticket.
 
@@ -249,11 +257,15 @@ class KerberosTickets:
             spn: The service principal name of the upstream, ``HTTP/proxy.corp.example``; empty for
                 ``HTTP/`` and the host.
             is_canonical: True to use the canonical name of the host in the DNS instead.
+            renews: True to replace a ticket requested with the login before it ends, with a ticket
+                of the user if there is one by then.
         """
         self._login = login
         self._host = host
         self._service, _, self._spn_host = spn.rpartition("/")
         self._is_canonical = is_canonical
+        self._renews = renews
+        self._issued: IssuedTicket | None = None
         self._lock = Lock()
         self._source: spnego.ContextProxy | None = None
         self._verdict: Verdict | None = None
@@ -304,27 +316,51 @@ class KerberosTickets:
         return token
 
     def _password_token(self, end_point: bytes) -> bytes:
-        """Return a token made with the password, requesting a new ticket once if it has expired.
+        """Return a token made with the password, requesting a new ticket once if it has expired, or
+        if it ends soon and is to be renewed.
 
         The caller holds the lock.
         """
-        if self._source is not None:
+        issued = self._issued
+        if self._source is not None and not (issued is not None and issued.is_ending):
             try:
                 return self._step(self._source, end_point)
             except TokenError as error:
                 if error.verdict.kind is not VerdictKind.TICKET_EXPIRED:
                     raise
                 self._source = None
-        source = self._guarded(lambda: self._client(self._login, b""))
+        if issued is not None:
+            with suppress(TokenError):  # The user still has no ticket.
+                return self._guarded(lambda: self._client(None, end_point).step())
+        try:
+            source = self._guarded(self._request_ticket)
+        except TokenError as error:
+            if issued is None or self._source is None or error.verdict.kind in _FINAL:
+                raise
+            self._issued = issued.postponed()  # The KDC cannot be reached.
+            return self._step(self._source, end_point)
         token = self._step(source, end_point)
         self._source = source
         return token
 
-    def _client(self, login: Login | None, end_point: bytes) -> "spnego.ContextProxy":
+    def _request_ticket(self) -> "spnego.ContextProxy":
+        """Request a ticket with the login; return a context with this ticket."""
+        login = self._login
+        assert login is not None
+        if self._renews:
+            with suppress(ImportError):  # On Windows, there is no libkrb5.
+                principal = _principal(windows_name(login.user))
+                self._issued = IssuedTicket.request(principal, normalize("NFC", login.password))
+                return self._client(None, b"", self._issued.cache)
+        return self._client(login, b"")
+
+    def _client(
+        self, login: Login | None, end_point: bytes, cache: str = ""
+    ) -> "spnego.ContextProxy":
         host = self._spn_host or self._host
         if self._is_canonical and not self._spn_host:
             host = canonical_name(host)
-        return _client("kerberos", login, host, end_point, self._service or "HTTP")
+        return _client("kerberos", login, host, end_point, self._service or "HTTP", cache)
 
     def _step(self, source: "spnego.ContextProxy", end_point: bytes) -> bytes:
         binding = _binding(end_point)
@@ -349,15 +385,23 @@ def canonical_name(host: str) -> str:
 
 
 def _client(
-    protocol: str, login: Login | None, host: str, end_point: bytes, service: str = "HTTP"
+    protocol: str,
+    login: Login | None,
+    host: str,
+    end_point: bytes,
+    service: str = "HTTP",
+    cache: str = "",
 ) -> "spnego.ContextProxy":
+    """Return a context with the login, with the tickets of a cache, or with those of the user."""
     import spnego
 
     # Kerberos: no messages are signed or sealed, and mutual authentication is not requested, so
     # that one leg is enough. NTLM: without a signing key, pyspnego 0.12.4 sends a response that
     # Samba refuses.
     wishes = spnego.ContextReq.none if protocol == "kerberos" else spnego.ContextReq.default
-    credential = None
+    credential: spnego.Password | spnego.KerberosCCache | None = None
+    if cache:
+        credential = spnego.KerberosCCache(cache)
     if login is not None:
         name = windows_name(login.user)
         user = _principal(name) if protocol == "kerberos" else name

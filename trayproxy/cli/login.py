@@ -58,7 +58,7 @@ def _login(paths: Paths, arguments: Arguments) -> None:
     with open_settings(paths) as settings:
         profile = find_profile(settings.load(), arguments.profile)
     name = f"“{printable_line(profile.name)}”"
-    if profile.sign_in is not SignIn.PASSWORD:
+    if not profile.takes_password:
         raise CommandError(f"{name} {_NO_PASSWORD_TEXTS[profile.sign_in]}")
     user_name = profile.user if arguments.user is None else arguments.user
     if not user_name and from_stdin:

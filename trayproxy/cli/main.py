@@ -30,6 +30,12 @@ _VERBS = (
     ("status", "status", "show the state of TrayProxy", "trayproxy status --json"),
     ("profiles", "profiles", "list, add and choose profiles", "trayproxy profiles use Office"),
     (
+        "import",
+        "import_command",
+        "add profiles from the settings of other programs, such as Px and Cntlm",
+        "trayproxy import px --dry-run",
+    ),
+    (
         "login",
         "login",
         "try a password, and save it if the proxy accepts it",

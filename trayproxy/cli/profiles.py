@@ -52,7 +52,10 @@ _PROFILE_OPTIONS = (
     "ca_file",
     "spn",
     "canonical_name",
+    "get_ticket",
     "rules",
+    "use_on",
+    "else_direct",
 )
 """The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
@@ -72,6 +75,8 @@ def declare_profiles(parser: VerbParser) -> None:
         ),
         ("remove", _declare_remove, "delete a profile", "remove Lab"),
         ("use", _declare_use, "choose the profile in use", "use Office"),
+        ("export", _declare_export, "write the profiles to a file", "export profiles.toml"),
+        ("import", _declare_import, "add the profiles of a file", "import profiles.toml"),
     ):
         parser.add_verb(name, summary, f"trayproxy profiles {example}", declare)
 
@@ -120,6 +125,23 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         "--canonical-name",
         action=argparse.BooleanOptionalAction,
         help="use the proxy's canonical name in the DNS for Kerberos",
+    )
+    parser.add_argument(
+        "--get-ticket",
+        action=argparse.BooleanOptionalAction,
+        help="with --sign-in sso: while you have no Kerberos ticket, get one with a saved password",
+    )
+    parser.add_argument(
+        "--use-on",
+        metavar="NETWORKS",
+        type=validated("parse_use_on"),
+        help="use the profile by itself on networks such as wifi:Branch-*,gateway:10.1.0.1,"
+        "dns:corp.example,vpn:tun* or, if its proxy can be reached, answers",
+    )
+    parser.add_argument(
+        "--else-direct",
+        action=argparse.BooleanOptionalAction,
+        help="connect directly on all other networks",
     )
 
 
@@ -170,12 +192,15 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Otherwise": ", ".join(map(str, profile.fallbacks)),
         "Certificate": printable_line(profile.ca_file),
         "Sign-in": _SIGN_IN_TEXTS[profile.sign_in],
+        "Ticket": "with a saved password, while you have none" if profile.get_ticket else "",
         "Method": METHOD_NAMES.get(profile.method, ""),
         "Service name": _service_name(profile),
         "Encoding": _ENCODING_TEXTS.get(profile.encoding, ""),
         "User name": printable_line(profile.user) or "not set",
         "Rules": "; ".join(map(printable_line, profile.rules)),
         "Not used for": ", ".join(map(printable_line, profile.bypass)) or "nothing",
+        "Use on": printable_line(", ".join(profile.use_on)),
+        "Elsewhere": "connect directly" if profile.use_on and profile.else_direct else "",
         "In use": "yes" if profile.id == config.active else "no",
         "Id": profile.id,
     }
@@ -244,6 +269,8 @@ def _edit(paths: Paths, arguments: Arguments) -> None:
         raise CommandError(
             "Give at least one change; see: trayproxy profiles edit --help", ExitCode.USAGE
         )
+    if changes.get("sign_in", SignIn.SSO) is not SignIn.SSO:
+        changes.setdefault("get_ticket", False)  # It applies to the own sign-in only.
     with open_settings(paths) as settings:
         changed = replace(find_profile(settings.load(), arguments.profile), **changes)
         settings.save(changed)
@@ -287,6 +314,21 @@ def _confirm_removal(profile: Profile) -> None:
     print_message("Remove it? [y/N] ", end="")
     if not sys.stdin.readline().strip().lower().startswith("y"):
         raise CommandError("Nothing was removed.")
+
+
+def _declare_export(parser: VerbParser) -> None:
+    from trayproxy.cli.profile_export import declare_export
+
+    declare_export(parser)
+
+
+def _declare_import(parser: VerbParser) -> None:
+    from trayproxy.cli.import_command import add_import_options
+
+    parser.add_argument(
+        "source", metavar="FILE", help="a file of “trayproxy profiles export”, or of “import”"
+    )
+    add_import_options(parser)
 
 
 def _declare_use(parser: VerbParser) -> None:

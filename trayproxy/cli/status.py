@@ -21,16 +21,18 @@ from trayproxy.control.icon_state import (
 )
 from trayproxy.control.messages import (
     ListenerState,
+    NetworkSwitch,
     RefusedClients,
     RefusedDevices,
     Status,
     SystemProxyState,
     UpstreamState,
 )
-from trayproxy.control.texts import STARTING_TEXT, state_text
+from trayproxy.control.texts import STARTING_TEXT, SWITCH_REASONS, state_text
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.domain.signin import KeyringState, KeyringStatus, SignInState
 from trayproxy.paths import Paths
+from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME
 
 JSON_SCHEMA = 1
 """The version of the ``--json`` output; raised when a member is removed or changes its meaning."""
@@ -92,6 +94,8 @@ def as_text(status: Status) -> str:
     elif system_proxy.waiting:
         names = printable_line(", ".join(system_proxy.waiting))
         rows.append(("System proxy", f"Off; not put back yet: {names}"))
+    if status.network_switch is not None:
+        rows.append(("Network", network_switch_text(status, status.network_switch)))
     if status.listeners:
         # Here, because most settings have no further listeners.
         from trayproxy.cli.further_listeners import as_rows
@@ -164,6 +168,19 @@ def refused_clients_text(refused: RefusedClients) -> str:
     program = f" ({printable_line(refused.program)})" if refused.program else ""
     last = strftime("%H:%M", localtime(refused.last))
     return f"{refused.count} {connections}, the last one of {origin}{program} at {last}"
+
+
+def network_switch_text(status: Status, switch: NetworkSwitch) -> str:
+    """Return why the network has caused the present choice, and the command to go back."""
+    reason = SWITCH_REASONS[switch.cause].format(fact=printable_line(switch.fact))
+    names = {profile.id: profile.name for profile in status.profiles} | {DIRECT_ID: DIRECT_NAME}
+    before = names.get(switch.previous_id)
+    if before is None:
+        return reason
+    from shlex import quote  # Rarely needed.
+
+    name = printable_line(before)
+    return f"{reason} To go back: trayproxy profiles use {quote(name)}"
 
 
 def refused_devices_text(refused: RefusedDevices) -> str:

@@ -161,6 +161,38 @@ class SystemProxyStatus(Struct, frozen=True):
     program: str = ""
 
 
+class SwitchCause(StrEnum):
+    """The fact of a network that has caused a switch."""
+
+    WIFI = "wifi"
+    GATEWAY = "gateway"
+    DNS = "dns"
+    VPN = "vpn"
+    ANSWERS = "answers"
+    """A proxy of the profile can be reached."""
+    ELSEWHERE = "elsewhere"
+    """The profile is for other networks, so programs connect directly."""
+
+
+class NetworkSwitch(Struct, frozen=True):
+    """A switch to another profile, or to direct connections, because of the network.
+
+    Attributes:
+        profile_id: The id of the profile now in use, or `DIRECT_ID`.
+        previous_id: The id of the profile that was in use, or `DIRECT_ID`; empty if there was none.
+        cause: The fact that caused the switch.
+        fact: Its value, such as the name of the Wi-Fi network; for `SwitchCause.ELSEWHERE`, the
+            name of the profile. Untrusted.
+        at: The time of the switch.
+    """
+
+    profile_id: str
+    previous_id: str
+    cause: SwitchCause
+    fact: str = ""
+    at: float = 0.0
+
+
 class Status(Struct, frozen=True):
     """The complete state shown by a front end.
 
@@ -191,6 +223,8 @@ class Status(Struct, frozen=True):
         saved: True if the keyring contains a password of the active profile; None if unknown,
             because the keyring is not opened only for this.
         system_proxy: The state of the system proxy.
+        network_switch: Why the present profile, or direct connections, are in use, if the network
+            has caused it; None if a person has chosen.
         listeners: The listeners beside the local address.
         refused_devices: The refused connections of other devices.
     """
@@ -222,6 +256,7 @@ class Status(Struct, frozen=True):
     saved: bool | None = None
     direct_until: float | None = None
     system_proxy: SystemProxyStatus = SystemProxyStatus()
+    network_switch: NetworkSwitch | None = None
     listeners: tuple[FurtherListener, ...] = ()
     refused_devices: RefusedDevices = RefusedDevices()
 
@@ -286,6 +321,12 @@ class UseProfile(Struct, frozen=True):
 class Resume(Struct, frozen=True):
     """End *Connect directly*: activate the profile that was active before. Reply: `Done`, also if
     programs do not connect directly; `Failed` if there was no profile.
+    """
+
+
+class UndoNetworkSwitch(Struct, frozen=True):
+    """Return to the profile, or to the direct connections, before `Status.network_switch`, until
+    the network changes. Reply: `Done`, or `Failed` if there is nothing to undo.
     """
 
 
@@ -595,6 +636,7 @@ Request = (
     | DeleteProfile
     | UseProfile
     | Resume
+    | UndoNetworkSwitch
     | UsePort
     | ChangeListeners
     | SaveDevicesPassword

@@ -7,7 +7,7 @@ after translation.
 from collections.abc import Mapping
 
 from trayproxy.control.icon_state import IconState, cannot_sign_in, has_no_profile, lacks_sign_in
-from trayproxy.control.messages import Status, StepState
+from trayproxy.control.messages import Status, StepState, SwitchCause
 from trayproxy.domain.signin import Prompt, PromptReason, SignInState, Transport
 from trayproxy.profiles.profile import Method
 
@@ -130,6 +130,23 @@ def state_text(state: IconState, status: Status) -> str:
     if status.user and status.sign_in is not SignInState.NONE:
         return QT_TRANSLATE_NOOP("Tray", "{name} — connected as {user}")
     return QT_TRANSLATE_NOOP("Tray", "{name} — connected")
+
+
+SWITCH_REASONS: Mapping[SwitchCause, str] = {
+    SwitchCause.WIFI: QT_TRANSLATE_NOOP("Notification", "Because you joined “{fact}”."),
+    SwitchCause.GATEWAY: QT_TRANSLATE_NOOP(
+        "Notification", "Because this network has the gateway {fact}."
+    ),
+    SwitchCause.DNS: QT_TRANSLATE_NOOP(
+        "Notification", "Because this network has the domain {fact}."
+    ),
+    SwitchCause.VPN: QT_TRANSLATE_NOOP("Notification", "Because the VPN “{fact}” is connected."),
+    SwitchCause.ANSWERS: QT_TRANSLATE_NOOP("Notification", "Because {fact} answers here."),
+    SwitchCause.ELSEWHERE: QT_TRANSLATE_NOOP(
+        "Notification", "Because “{fact}” is not for this network."
+    ),
+}
+"""The sentence for each `NetworkSwitch.cause`. The placeholder ``{fact}`` stands for its `fact`."""
 
 
 def transport_text(transport: Transport, method: str) -> str:

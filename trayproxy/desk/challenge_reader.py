@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from trayproxy.auth.login import Login, LoginError
 from trayproxy.auth.scheme import Offer, Scheme, Verdict, choose
-from trayproxy.auth.schemes import allowed_schemes, with_encoding, with_service_name
+from trayproxy.auth.schemes import allowed_schemes, with_encoding, with_kerberos_options
 from trayproxy.auth.socks import SocksPassword
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desk.machine.events import OfferedScheme, SignInMethod, TriedLogin
@@ -36,7 +36,7 @@ class ChallengeReader:
         """
         self._schemes = tuple(schemes)
         # Created once: credentials are compared by the identity of their scheme.
-        self._by_options: dict[tuple[Encoding, str, bool], tuple[Scheme, ...]] = {}
+        self._by_options: dict[tuple[Encoding, str, bool, bool], tuple[Scheme, ...]] = {}
         self._is_installed = is_installed
 
     def _all_schemes(self, upstream: str) -> tuple[Scheme, ...]:
@@ -48,19 +48,27 @@ class ChallengeReader:
         if schemes is SOCKS_SCHEMES:
             return schemes
         schemes = self._schemes_of(profile)
+        if profile.get_ticket:  # The password is for the sign-in server only.
+            return tuple(scheme for scheme in schemes if scheme.family == "negotiate")
         return allowed_schemes(schemes, profile.method, own_sign_in=profile.sign_in is SignIn.SSO)
 
     def _schemes_of(self, profile: Profile) -> tuple[Scheme, ...]:
         """Return the HTTP schemes with the options of a profile."""
-        encoding, spn, is_canonical = profile.encoding, profile.spn, profile.canonical_name
-        if encoding is Encoding.UTF_8 and not spn and not is_canonical:
+        encoding, kerberos = (
+            profile.encoding,
+            (profile.spn, profile.canonical_name, profile.get_ticket),
+        )
+        if encoding is Encoding.UTF_8 and not any(kerberos):
             return self._schemes
-        key = encoding, spn, is_canonical
+        key = encoding, *kerberos
         found = self._by_options.get(key)
         if found is None:
             schemes = with_encoding(self._schemes, encoding)
-            if spn or is_canonical:
-                schemes = with_service_name(schemes, spn, is_canonical=is_canonical)
+            if any(kerberos):
+                spn, is_canonical, renews = kerberos
+                schemes = with_kerberos_options(
+                    schemes, spn, is_canonical=is_canonical, renews=renews
+                )
             found = self._by_options[key] = schemes
         return found
 

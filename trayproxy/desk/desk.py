@@ -154,7 +154,7 @@ class Desk:
         retry_rejected: bool = False,
         is_proved: bool = False,
     ) -> Problem | None:
-        if profile.sign_in is SignIn.SSO:
+        if profile.sign_in is SignIn.SSO and not profile.get_ticket:
             return password_not_used(profile)
         problem = self._reader.check_login(login, str(profile.upstream))
         if problem is None:

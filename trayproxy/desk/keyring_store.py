@@ -168,9 +168,18 @@ class KeyringStore:
 
         The macOS Keychain cannot find a login without a user name.
         """
+        return self.find_entry(service_name(profile), user)
+
+    def find_entry(self, service: str, user: str) -> Future[LookupResult]:
+        """Read an entry of the keyring, which may be another program's.
+
+        Args:
+            service: The service name of the entry.
+            user: The user name; empty for any user.
+        """
 
         def job(opened: OpenKeyring) -> LookupResult:
-            login = _find(opened, service_name(profile), user)
+            login = _find(opened, service, user)
             # If the keyring has no entry of TrayProxy, it was not unlocked.
             self._set_state(_state_of(opened))
             return LookupResult(login, self._status)

@@ -20,6 +20,11 @@ _SYSTEM_FILE = "/etc/krb5.conf"
 _OWN_FILE = Path(__file__).with_name("krb5.conf")
 
 
+def logon_brings_ticket(platform: str = sys.platform) -> bool:
+    """Return True on Windows, where the log-on to the company's domain is itself the ticket."""
+    return platform == "win32"
+
+
 def disable_name_canonicalization(environ: MutableMapping[str, str] = os.environ) -> None:
     """Turn off the canonicalization of host names, unless the settings of this computer set it.
 

@@ -37,7 +37,12 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-_CODES_BY_HUNDREDS = {"2": ExitCode.UPSTREAM, "3": ExitCode.SIGN_IN, "4": ExitCode.KEYRING}
+_CODES_BY_HUNDREDS = {
+    "2": ExitCode.UPSTREAM,
+    "3": ExitCode.SIGN_IN,
+    "4": ExitCode.KEYRING,
+    "5": ExitCode.UPSTREAM,
+}
 _CODES_BY_ID = {
     "TP-101": ExitCode.PORT,
     "TP-102": ExitCode.PORT,

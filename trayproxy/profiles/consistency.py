@@ -26,6 +26,7 @@ from trayproxy.profiles.validate import (
     check_rule,
     check_spn,
     check_upstream,
+    check_use_on,
     check_user,
 )
 
@@ -49,6 +50,8 @@ def check_profile(profile: Profile) -> Profile:
     rules = check_rules(profile.rules)
     by_rule = (rule.use for rule in rules if isinstance(rule.use, Upstream))
     check_sign_in(profile.sign_in, profile.method, (*upstreams, *by_rule))
+    if profile.get_ticket:
+        check_get_ticket(profile.sign_in, profile.method)
     spn = check_spn(profile.spn)
     if spn and profile.canonical_name:
         raise ProfileError("Choose either a service name or the canonical name for Kerberos.")
@@ -62,6 +65,7 @@ def check_profile(profile: Profile) -> Profile:
         rules=tuple(map(str, rules)),
         spn=spn,
         ca_file=check_ca_file(profile.ca_file),
+        use_on=check_use_on(profile.use_on),
     )
 
 
@@ -72,6 +76,15 @@ def check_sign_in(sign_in: SignIn, method: Method, upstreams: Iterable[Upstream]
         raise ProfileError("A SOCKS5 proxy needs a user name and a password, or no sign-in.")
     if sign_in is SignIn.SSO and not method.supports_sso:
         raise ProfileError("Your own sign-in works with the method Automatic, Negotiate or NTLM.")
+
+
+def check_get_ticket(sign_in: SignIn, method: Method) -> None:
+    """Check that a Kerberos ticket can be requested with this sign-in and this method."""
+    if sign_in is not SignIn.SSO or method not in (Method.AUTOMATIC, Method.NEGOTIATE):
+        raise ProfileError(
+            "A Kerberos ticket is requested only for your own sign-in, with the method Automatic "
+            "or Negotiate."
+        )
 
 
 def make_id(name: str, taken: Iterable[str]) -> str:

@@ -40,6 +40,7 @@ from trayproxy.profiles.validate import (
     check_rule,
     check_spn,
     check_system_user,
+    check_use_on,
     check_user,
     parse_upstream,
 )
@@ -373,7 +374,10 @@ def _profile(table: _Table) -> Profile:
         encoding=table.choice("encoding", Encoding.UTF_8),
         spn=table.check("spn", check_spn, table.get("spn", str, "")),
         canonical_name=table.get("canonical_name", bool, False),
+        get_ticket=table.get("get_ticket", bool, False),
         rules=table.check("rules", _routing_rules, table.get("rules", list, [])),
+        use_on=table.check("use_on", _conditions, table.get("use_on", list, [])),
+        else_direct=table.get("else_direct", bool, False),
     )
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
@@ -398,6 +402,10 @@ def _routing_rules(texts: list[Any]) -> tuple[str, ...]:
 
 def _upstreams(texts: list[Any]) -> tuple[Upstream, ...]:
     return tuple(map(parse_upstream, _texts("fallbacks", texts)))
+
+
+def _conditions(texts: list[Any]) -> tuple[str, ...]:
+    return check_use_on(_texts("use_on", texts))
 
 
 def _texts(key: str, values: list[Any]) -> list[str]:

@@ -21,15 +21,18 @@ from trayproxy.profiles.listener_checks import (
     parse_forward_listen,
     parse_forward_target,
 )
-from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
+from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.rules import check_rules
-from trayproxy.profiles.validate import parse_upstream
+from trayproxy.profiles.validate import check_use_on, parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
 _OPTIONAL_KEYS = frozenset(
-    {"fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "rules"}
-)
+    {
+        "fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "get_ticket",
+        "rules", "use_on", "else_direct",
+    }
+)  # fmt: skip
 """Keys written for a new profile only with a value other than the default. The other keys are
 always written, for the user to fill in."""
 
@@ -192,7 +195,10 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "encoding": (str(profile.encoding), str(Encoding.UTF_8)),
         "spn": (profile.spn, ""),
         "canonical_name": (profile.canonical_name, False),
+        "get_ticket": (profile.get_ticket, False),
         "rules": (list(profile.rules), []),
+        "use_on": (list(profile.use_on), []),
+        "else_direct": (profile.else_direct, False),
     }
 
 
@@ -220,6 +226,8 @@ def _is_equal(key: str, old: object, value: object) -> bool:
         return list(map(parse_upstream, old)) == list(map(parse_upstream, value))
     if key == "rules" and isinstance(old, list):
         return list(map(str, check_rules(old))) == value
+    if key == "use_on" and isinstance(old, list):
+        return list(check_use_on(old)) == value
     return old == value
 
 
@@ -254,3 +262,8 @@ def _container(table: object) -> Container:
     if not isinstance(table, Table):
         raise TypeError("not a table")
     return table.value
+
+
+def profile_keys() -> frozenset[str]:
+    """Return the names of all keys of a profile in the settings file."""
+    return frozenset({"id", *_keys(Profile("x", "x", Upstream("x", 1)))})

@@ -130,9 +130,14 @@ class Profile:
         spn: The service principal name of the upstreams for Kerberos, ``HTTP/proxy.corp.example``
             (RFC 4559, section 4.1); empty: ``HTTP/`` and the host of each upstream.
         canonical_name: True if this name has the canonical name of the host in the DNS.
+        get_ticket: True if the own sign-in requests a Kerberos ticket with a saved password while
+            the user has none.
         rules: Routing rules in their canonical form (`trayproxy.profiles.rules`): other upstreams,
             direct connections or refusals for some hosts or programs. The first matching rule
             decides.
+        use_on: The networks on which the profile is used by itself, each a condition
+            (`trayproxy.profiles.use_on`); empty if only a person chooses the profile.
+        else_direct: True if programs connect directly on all other networks.
     """
 
     id: str
@@ -147,7 +152,15 @@ class Profile:
     encoding: Encoding = Encoding.UTF_8
     spn: str = ""
     canonical_name: bool = False
+    get_ticket: bool = False
     rules: tuple[str, ...] = ()
+    use_on: tuple[str, ...] = ()
+    else_direct: bool = False
+
+    @property
+    def takes_password(self) -> bool:
+        """True if TrayProxy may prompt for a password and keep it."""
+        return self.sign_in is SignIn.PASSWORD or self.get_ticket
 
     @property
     def method_options(self) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ field, gives the valid form, and quotes no input that may contain a password.
 import ipaddress
 import re
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -219,6 +220,21 @@ def check_host(text: str) -> str:
         # Resolvers read 127.1 or 0x7f000001 as addresses (inet_aton(3)), unlike people.
         raise ProfileError("Write the IP address in full, such as 10.0.0.41.")
     return host.lower()
+
+
+def check_use_on(conditions: Sequence[str]) -> tuple[str, ...]:
+    """Return the conditions of `Profile.use_on` in their canonical form, each once."""
+    if not conditions:
+        return ()
+    # Here, because few profiles have conditions.
+    from trayproxy.profiles.use_on import check_conditions
+
+    return check_conditions(conditions)
+
+
+def parse_use_on(text: str) -> tuple[str, ...]:
+    """Return the conditions of `Profile.use_on`, separated by commas."""
+    return check_use_on([part for part in text.split(",") if part.strip()])
 
 
 def check_port(text: str | int, lowest: int = 1) -> int:

@@ -1,5 +1,5 @@
-"""The bypass rules: which hosts are reached directly instead of through the upstream proxy.
+"""The choice of the profile for a network, without I/O.
 
-`bypass` parses the rules of a profile and matches hosts against them, without I/O and without
-looking up names. This package imports `trayproxy.profiles` and no other package of TrayProxy.
+`networks` decides from the facts of a network and the profiles. This package imports
+`trayproxy.profiles` and the value of a network, and nothing else of TrayProxy.
 """

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
     from trayproxy.service.company_ca_file import CompanyCaFile
     from trayproxy.service.further_listeners import FurtherListeners
+    from trayproxy.service.network_profiles import NetworkProfiles
     from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
     from trayproxy.service.profile_ports import ProfilePorts
@@ -384,7 +385,7 @@ class Service:
             self._publisher.upstream,
             limits,
             access_control=self._clients.access_control,
-            on_network_changed=self._desk.network_changed,
+            on_network_changed=self._network_left,
         )
         return Engine(loop, parts, host, port)
 
@@ -524,11 +525,13 @@ class Service:
 
         # Before the address is reported, so no change of the network is missed after that.
         watch = watch_network(loop, self._network_changed)
+        networks = self._start_network_rules(loop)
         self._port.report_listening()
         self._company_ca_file().start()
         await self._stop.event.wait()
         logger.info("quitting")
         watch.close()
+        networks.close()
         await self._close()
         return ExitCode.DONE
 
@@ -552,11 +555,29 @@ class Service:
         self._desk.screen_locked(is_locked)
         self._publisher.set_screen_locked(is_locked)
 
+    def _start_network_rules(self, loop: asyncio.AbstractEventLoop) -> "NetworkProfiles":
+        """Use profiles by the network from now on."""
+        # Here, because programs can connect already and need not wait for the import.
+        from trayproxy.service.network_profiles import NetworkProfiles, can_reach
+
+        upstream = self._publisher.upstream
+        reach = partial(can_reach, self._engine.context.connector)
+        rules = NetworkProfiles(loop, self._profiles, reach, upstream.network_portal)
+        self._profiles.network_rules = rules
+        upstream.on_unreachable = rules.upstream_unreachable
+        rules.start(is_by_hand=self._options.profile_name is not None)
+        return rules
+
     def _network_changed(self) -> None:
         logger.info("the network has changed")
         self._engine.network_changed()
         self._port.network_changed()
         self._system_proxy.network_changed()
+
+    def _network_left(self) -> None:
+        """Forget the old network; also called after a suspend."""
+        self._desk.network_changed()
+        self._profiles.network_rules.network_changed()
 
     def _reload(self) -> None:
         """Load the settings again (SIGHUP)."""

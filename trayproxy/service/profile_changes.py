@@ -6,8 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from time import time
+from typing import Protocol
 
-from trayproxy.control.messages import MAX_DIRECT_S, ChangeListeners
+from trayproxy.control.messages import (
+    MAX_DIRECT_S,
+    ChangeListeners,
+    NetworkSwitch,
+    SwitchCause,
+)
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.options import RunOptions
@@ -65,6 +71,32 @@ def starts_directly(options: RunOptions, config: Config) -> bool:
     return config.names_direct(options.profile_name)
 
 
+class NetworkRules(Protocol):
+    """Uses profiles by the network; told of everything that matters for its decisions."""
+
+    def network_changed(self) -> None:
+        """Decide for another network, after a change or a suspend."""
+
+    def chosen_by_hand(self) -> None:
+        """Keep the choice of a person until the network changes."""
+
+    def profiles_changed(self) -> None:
+        """Decide again if the networks of the profiles have changed."""
+
+
+class NoNetworkRules:
+    """The network rules of a service that has not started yet: there are none."""
+
+    def network_changed(self) -> None:
+        """Do nothing."""
+
+    def chosen_by_hand(self) -> None:
+        """Do nothing."""
+
+    def profiles_changed(self) -> None:
+        """Do nothing."""
+
+
 class ProfileChanges:
     """Changes the settings, the active profile, and the parts of the service that depend on it.
 
@@ -74,6 +106,7 @@ class ProfileChanges:
     Attributes:
         on_bypass_changed: Called with the bypass rules of a profile that becomes active or that
             was changed; by default, does nothing.
+        network_rules: Uses profiles by the network.
     """
 
     def __init__(
@@ -89,6 +122,7 @@ class ProfileChanges:
         `forget_connections` closes the idle upstream connections.
         """
         self.on_bypass_changed: Callable[[tuple[str, ...]], None] = lambda _: None
+        self.network_rules: NetworkRules = NoNetworkRules()
         self._desk = desk
         self._store = store
         self._router = router
@@ -137,6 +171,7 @@ class ProfileChanges:
             self._switch(active, directly=self._router.is_direct)
         else:
             self._switch(profile, directly=False)
+        self.network_rules.profiles_changed()
 
     def save_user_name(self, profile_id: str, user: str) -> None:
         """Save the user name of an accepted login in its profile (ux §3.3).
@@ -185,6 +220,7 @@ class ProfileChanges:
         active = self._router.profile
         is_gone = active is not None and active.id == profile_id
         self._switch(None if is_gone else active, directly=self._router.is_direct)
+        self.network_rules.profiles_changed()
         return problem
 
     async def use(self, profile_id: str, for_s: int) -> None:
@@ -196,6 +232,7 @@ class ProfileChanges:
             self._start_detour(present_id, min(for_s, MAX_DIRECT_S))
             return
         profile = None if directly else self.get(profile_id)
+        self._chosen_by_hand()
         self._end_detour()
         if not directly:
             self._previous_id = ""
@@ -218,6 +255,53 @@ class ProfileChanges:
         elif self._router.is_direct:
             await self.use(self._previous().id, 0)
 
+    def _chosen_by_hand(self) -> None:
+        self._publisher.set_network_switch(None)
+        self.network_rules.chosen_by_hand()
+
+    @property
+    def for_networks(self) -> tuple[Profile, ...]:
+        """The profiles that the network may choose: those of the settings, in menu order; none in a
+        run with an upstream of its own."""
+        return () if self._temporary is not None else self._store.config.profiles
+
+    @property
+    def present_id(self) -> str:
+        """The id of the active profile; while programs connect directly, of the profile before."""
+        profile = self._router.profile
+        return profile.id if profile is not None else self._detour_profile_id or self._previous_id
+
+    @property
+    def is_direct(self) -> bool:
+        """True if programs connect directly instead of through a profile."""
+        return self._router.is_direct
+
+    def switch_by_network(self, profile_id: str, cause: SwitchCause, fact: str) -> None:
+        """Switch to a profile, or to direct connections for `DIRECT_ID`, because of the network.
+
+        The settings keep the choice of the person, which the next start begins with. See
+        `NetworkSwitch` for the other arguments.
+        """
+        directly = profile_id == DIRECT_ID
+        profile = None if directly else self.get(profile_id)
+        before = DIRECT_ID if self._router.is_direct else self.present_id
+        self._previous_id = self.present_id if directly else ""
+        self._end_detour()
+        self._publisher.set_network_switch(NetworkSwitch(profile_id, before, cause, fact, time()))
+        self._switch(profile, directly=directly)
+        logger.info("the network has caused a switch to %s (%s)", profile_id, cause)
+
+    async def undo_network_switch(self) -> None:
+        """Return to the choice before the last switch because of the network, as by hand.
+
+        Raises:
+            ProfileError: There was no such switch, or no profile was in use before.
+        """
+        switch = self._publisher.own_values.network_switch
+        if switch is None or not switch.previous_id:
+            raise ProfileError("There is nothing to undo. Choose a profile.")
+        await self.use(switch.previous_id, 0)
+
     def _previous(self) -> Profile:
         # The profile of this run may be another one than that of the settings.
         with suppress(UnknownProfileError):
@@ -225,6 +309,7 @@ class ProfileChanges:
         return self._store.config.previous_profile()
 
     def _start_detour(self, profile_id: str, for_s: int) -> None:
+        self._chosen_by_hand()
         self._end_detour()
         self._detour_profile_id = profile_id
         self._detour_timer = asyncio.get_running_loop().call_later(
@@ -262,7 +347,9 @@ class ProfileChanges:
             if config.by_id(profile.id) is None:
                 self._desk.profile_deleted(profile.id)
         directly = self._temporary is None and config.is_direct
+        self._publisher.set_network_switch(None)
         self._switch(self._temporary or config.profile, directly=directly)
+        self.network_rules.profiles_changed()
 
     def _switch(self, profile: Profile | None, *, directly: bool) -> None:
         """Switch to this profile. New requests use its route; running requests keep theirs."""

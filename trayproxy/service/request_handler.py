@@ -38,6 +38,7 @@ from trayproxy.control.messages import (
     SignInNow,
     Step,
     Subscribe,
+    UndoNetworkSwitch,
     UsePort,
     UseProfile,
     UseSystemProxy,
@@ -163,6 +164,9 @@ class RequestHandler:
                 return Done()
             case Resume():
                 await self.profiles.resume()
+                return Done()
+            case UndoNetworkSwitch():
+                await self.profiles.undo_network_switch()
                 return Done()
             case UsePort(port):
                 return self._use_port(port)

@@ -16,6 +16,7 @@ from trayproxy import __version__
 from trayproxy.control.messages import (
     FurtherListener,
     ListenerState,
+    NetworkSwitch,
     RefusedClients,
     RefusedDevices,
     Status,
@@ -97,6 +98,10 @@ class StatusPublisher:
         """Set the end of direct connections in seconds since the epoch; None if the user ends
         them."""
         self._set(direct_until=until)
+
+    def set_network_switch(self, switch: NetworkSwitch | None) -> None:
+        """Set why the network has caused the present choice; None if a person has chosen."""
+        self._set(network_switch=switch)
 
     def set_listening(self, address: str, wanted_port: int = 0) -> None:
         """Record that programs can connect; see `Status` for the arguments."""

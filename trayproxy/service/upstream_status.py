@@ -31,6 +31,7 @@ class UpstreamStatus:
         problem: Why the upstream cannot be reached, None if it can.
         sign_in_demand: The problem of an upstream that demands a sign-in which the profile does not
             allow; None if there is none.
+        on_unreachable: Called when the upstream stops to respond; by default, does nothing.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -39,6 +40,7 @@ class UpstreamStatus:
         self.since = time()
         self.problem: Problem | None = None
         self.sign_in_demand: Problem | None = None
+        self.on_unreachable: Callable[[], None] = lambda: None
         self._profile: Profile | None = None
         self._reached_route: Route | None = None
         self._portal: Problem | None = None
@@ -84,10 +86,22 @@ class UpstreamStatus:
             self._portal = portal_problem(url)
             self._on_change()
 
+    def network_portal(self, url: str) -> None:
+        """Set the URL of the captive portal that the system has found, which is untrusted.
+
+        An empty URL: there is none, or the network has changed.
+        """
+        portal = portal_problem(url) if url else None
+        if portal != self._portal:
+            self._portal = portal
+            self._on_change()
+
     def failed(self, route: Route, page: ErrorPage) -> None:
         """Record that the upstream did not respond."""
         if route.upstream is not None and route.profile is self._profile:
             self._reached_route = None
+            if self.state is not UpstreamState.UNREACHABLE:
+                self.on_unreachable()
             problem = Problem(page.code, page.title, page.body) if page.code else None
             self._set(UpstreamState.UNREACHABLE, problem)
 

@@ -12,6 +12,7 @@ from trayproxy.control.messages import (
     Reply,
     SaveProfile,
     SignInNow,
+    UndoNetworkSwitch,
     UsePort,
     UseProfile,
     UseSystemProxy,
@@ -52,6 +53,7 @@ class ActionRequests(QObject):
         actions.use_profile.connect(self._use_profile)
         actions.toggle_direct.connect(self._toggle_direct)
         actions.connect_directly_for_now.connect(self._connect_directly_for_now)
+        actions.undo_network_switch.connect(self._undo_network_switch)
         actions.use_port.connect(self._use_port)
         actions.use_system_proxy.connect(self._use_system_proxy)
         actions.open_page.connect(self._open_page)
@@ -79,7 +81,7 @@ class ActionRequests(QObject):
         status = self._display.status
         if status is not None and status.profile is not None:
             self._client.request(SignInNow(status.profile.id), self._on_reply)
-            if status.profile.sign_in is SignIn.SSO:
+            if status.profile.sign_in is SignIn.SSO and not status.profile.get_ticket:
                 # There is no prompt; the window shows the problem with the Kerberos ticket or
                 # log-on.
                 self._window.present()
@@ -106,6 +108,11 @@ class ActionRequests(QObject):
     @Slot()
     def _connect_directly_for_now(self) -> None:
         self._request_switch(UseProfile(DIRECT_ID, DIRECT_FOR_S))
+
+    @Slot()
+    def _undo_network_switch(self) -> None:
+        self._display.start_switch()
+        self._client.request(UndoNetworkSwitch(), self._on_reply)
 
     def _request_switch(self, request: UseProfile) -> None:
         self._display.start_switch()

@@ -15,6 +15,7 @@ class ActionSignals(QObject):
         use_profile(str): Activate the profile with this id.
         toggle_direct: Connect directly, or return to the previous profile.
         connect_directly_for_now: Connect directly for a limited time.
+        undo_network_switch: Return to the choice before the switch because of the network.
         use_port(int): Listen on this port, because the configured port is taken; 0: return to the
             configured port.
         use_system_proxy(UseSystemProxy): Set or restore the system proxy.
@@ -37,6 +38,7 @@ class ActionSignals(QObject):
     use_profile = Signal(str)
     toggle_direct = Signal()
     connect_directly_for_now = Signal()
+    undo_network_switch = Signal()
     use_port = Signal(int)
     use_system_proxy = Signal(object)
     copy_settings = Signal(str)

@@ -42,6 +42,7 @@ from trayproxy.ui.copy_settings import RecipeActions
 from trayproxy.ui.cycle_collector import CycleCollector
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.menu import TrayMenu
+from trayproxy.ui.network_switch_notice import NetworkSwitchNotice
 from trayproxy.ui.notifications import (
     DesktopNotifications,
     NotificationChannel,
@@ -85,6 +86,7 @@ class App(QObject):
         channel: NotificationChannel | None = None,
         page_channel: NotificationChannel | None = None,
         system_proxy_channel: NotificationChannel | None = None,
+        network_channel: NotificationChannel | None = None,
     ) -> None:
         """Create the parts of the user interface; `start` connects to the service.
 
@@ -96,6 +98,7 @@ class App(QObject):
             channel: Shows notifications about sign-in; None: the channel of this desktop.
             page_channel: The same for notifications about a sign-in page, which are independent.
             system_proxy_channel: The same for notifications about the system proxy.
+            network_channel: The same for notifications about switches because of the network.
         """
         super().__init__()
         self.actions = ActionSignals(self)
@@ -104,7 +107,9 @@ class App(QObject):
         notifier = Notifier(channel or self._make_channel(), parent=self)
         pages = Notifier(page_channel or self._make_channel(), parent=self)
         settings = Notifier(system_proxy_channel or self._make_channel(), parent=self)
+        networks = Notifier(network_channel or self._make_channel(), parent=self)
         self._notices = (
+            NetworkSwitchNotice(networks, self.actions, self),
             SignInPageNotice(pages, self.actions, self),
             SystemProxyNotice(settings, self.actions, self),
         )

@@ -74,9 +74,11 @@ class Notifier(QObject):
 
     Signals:
         chosen(str, str): The key of the chosen action, and an XDG activation token or "".
+        posted: A notification is shown now.
     """
 
     chosen = Signal(str, str)
+    posted = Signal()
 
     def __init__(
         self,
@@ -119,6 +121,7 @@ class Notifier(QObject):
         if delay is not None:
             self._policy.mark_shown(notification, now)
             self._channel.post(notification)
+            self.posted.emit()
 
 
 class TrayMessages(QObject):

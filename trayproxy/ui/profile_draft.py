@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QCoreApplication
 
-from trayproxy.profiles.consistency import check_sign_in, make_id
+from trayproxy.profiles.consistency import check_get_ticket, check_sign_in, make_id
 from trayproxy.profiles.profile import (
     Encoding,
     Method,
@@ -25,6 +25,7 @@ from trayproxy.profiles.validate import (
     parse_rules,
     parse_upstream,
     parse_upstreams,
+    parse_use_on,
 )
 
 translate = QCoreApplication.translate
@@ -47,6 +48,9 @@ class ProfileDraft:
     encoding: Encoding = Encoding.UTF_8
     spn: str = ""
     canonical_name: bool = False
+    get_ticket: bool = False
+    use_on: str = ""
+    else_direct: bool = False
 
     @property
     def may_use_kerberos(self) -> bool:
@@ -74,6 +78,9 @@ def draft_from_profile(profile: Profile) -> ProfileDraft:
         profile.encoding,
         profile.spn,
         profile.canonical_name,
+        profile.get_ticket,
+        ", ".join(profile.use_on),
+        profile.else_direct,
     )
 
 
@@ -149,6 +156,8 @@ class DraftReader:
     def check_method(self, fallbacks: Iterable[Upstream]) -> None:
         """Check that the sign-in, the method and the upstreams can be combined."""
         check_sign_in(self.draft.sign_in, self.draft.method, (self._upstream(), *fallbacks))
+        if self.draft.get_ticket:
+            check_get_ticket(self.draft.sign_in, self.draft.method)
 
     def profile(self) -> Profile:
         """Return the profile; raise `ProfileError` if a field is invalid.
@@ -174,6 +183,9 @@ class DraftReader:
             encoding=self.draft.encoding,
             spn=self.spn(),
             canonical_name=self.draft.canonical_name,
+            get_ticket=self.draft.get_ticket,
+            use_on=parse_use_on(self.draft.use_on),
+            else_direct=self.draft.else_direct,
         )
 
     def _upstream(self) -> Upstream:

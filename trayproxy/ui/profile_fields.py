@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from trayproxy.desktop.kerberos import logon_brings_ticket
 from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import Encoding, Method, ProxyScheme, SignIn
 from trayproxy.ui import texts
@@ -146,6 +147,14 @@ class SignInRows(QObject):
         for button in self._buttons.values():
             group.addButton(button)
             button.clicked.connect(self.chosen)
+        self._get_ticket = named(
+            QCheckBox(translate("Profiles", "Get a Kerberos &ticket with a saved password")),
+            "get_ticket",
+        )
+        self._get_ticket.setToolTip(
+            translate("Profiles", "Only while you have no ticket. No other program can use it.")
+        )
+        self._get_ticket.clicked.connect(self.chosen)
         self._buttons[SignIn.PASSWORD].setChecked(True)
         self._method = named(QComboBox(), "method")
         self._method.setToolTip(
@@ -163,6 +172,8 @@ class SignInRows(QObject):
             "forget_password", translate("Profiles", "&Forget password"), self.forget_requested
         )
         form.addRow(translate("Profiles", "Sign-in:"), column(None, *self._buttons.values()))
+        self._form = form
+        form.addRow("", self._get_ticket)
         form.addRow(translate("Profiles", "&Method:"), self._method)
         form.addRow("", self.method_error)
         form.addRow(translate("Profiles", "&User name:"), self.user)
@@ -174,6 +185,11 @@ class SignInRows(QObject):
     def sign_in(self) -> SignIn:
         """The kind of sign-in that the user has chosen."""
         return next(sign_in for sign_in, button in self._buttons.items() if button.isChecked())
+
+    @property
+    def gets_ticket(self) -> bool:
+        """True to request a Kerberos ticket with a saved password."""
+        return self.sign_in is SignIn.SSO and self._get_ticket.isChecked()
 
     @property
     def button(self) -> QRadioButton:
@@ -190,6 +206,7 @@ class SignInRows(QObject):
         self.user.show_text(draft.user)
         self._method.setCurrentIndex(self._method.findData(draft.method))
         self._buttons[draft.sign_in].setChecked(True)
+        self._get_ticket.setChecked(draft.get_ticket)
 
     def show_method_error(self, text: str) -> None:
         """Show why the sign-in and the method cannot be combined; an empty text hides the label."""
@@ -221,7 +238,10 @@ class SignInRows(QObject):
 
     def update_enabled(self, scheme: ProxyScheme) -> None:
         """Enable the fields that apply to the sign-in and to the scheme of the upstream."""
-        with_password = self.sign_in is SignIn.PASSWORD
+        is_own = self.sign_in is SignIn.SSO
+        is_useful = self.gets_ticket or not logon_brings_ticket()
+        self._form.setRowVisible(self._get_ticket, is_own and is_useful)
+        with_password = self.sign_in is SignIn.PASSWORD or self.gets_ticket
         self.user.setEnabled(with_password)
         self._password_status.setEnabled(with_password)
         self._forget_button.setEnabled(with_password and self._may_forget)
@@ -272,6 +292,43 @@ class KerberosRows:
             self.spn.show_error("")
 
 
+class NetworkRows:
+    """The rows with the networks on which the profile is used by itself.
+
+    Attributes:
+        use_on: The conditions.
+    """
+
+    def __init__(self, form: QFormLayout, chosen: SignalInstance) -> None:
+        """Add the rows to a form; `chosen` is emitted when a box was clicked."""
+        self.use_on = CheckedLine("use_on", "dns:corp.example, wifi:Branch-*, answers")
+        self.use_on.setToolTip(
+            translate(
+                "Profiles",
+                "The profile is used by itself on a network with this Wi-Fi name (wifi:), gateway: "
+                "address, DNS suffix (dns:) or vpn: name, or where the proxy answers",
+            )
+        )
+        self.use_on.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self._else_direct = named(
+            QCheckBox(translate("Profiles", "Connect directly els&ewhere")), "else_direct"
+        )
+        self._else_direct.clicked.connect(chosen)
+        form.addRow(translate("Profiles", "Use on net&works:"), self.use_on)
+        form.addRow("", self.use_on.error)
+        form.addRow("", self._else_direct)
+
+    @property
+    def else_direct(self) -> bool:
+        """True to connect directly on other networks."""
+        return self._else_direct.isChecked()
+
+    def show_draft(self, draft: ProfileDraft) -> None:
+        """Show the fields of a draft."""
+        self.use_on.show_text(draft.use_on)
+        self._else_direct.setChecked(draft.else_direct)
+
+
 class AdvancedRows(QWidget):
     """The rows that few profiles need, shown by `button`, which is not in a layout yet.
 
@@ -312,7 +369,8 @@ class AdvancedRows(QWidget):
         self.rows.addRow("", self.ca_file.error)
         self.rows.addRow(translate("Profiles", "Te&xt encoding:"), self._encoding)
         self.kerberos = KerberosRows(self.rows, self.chosen)
-        self.lines = (self.fallbacks, self.ca_file, self.kerberos.spn)
+        self.networks = NetworkRows(self.rows, self.chosen)
+        self.lines = (self.fallbacks, self.ca_file, self.kerberos.spn, self.networks.use_on)
         self.hide()
 
     @property
@@ -326,6 +384,7 @@ class AdvancedRows(QWidget):
         self.ca_file.show_text(draft.ca_file)
         self._encoding.setCurrentIndex(self._encoding.findData(draft.encoding))
         self.kerberos.show_draft(draft)
+        self.networks.show_draft(draft)
 
     def update_enabled(self, draft: ProfileDraft) -> None:
         """Enable or show the fields that apply to the sign-in and to the scheme of the upstream."""

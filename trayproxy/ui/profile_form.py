@@ -17,6 +17,7 @@ from trayproxy.profiles.validate import (
     check_port,
     check_user,
     parse_rules,
+    parse_use_on,
 )
 from trayproxy.ui.profile_draft import DraftReader, ProfileDraft, normalized
 from trayproxy.ui.profile_fields import AddressRow, AdvancedRows, CheckedLine, SignInRows
@@ -80,7 +81,7 @@ class ProfileForm(QWidget):
             line.show_error("")
         self._sign_in.show_method_error("")
         is_special = draft.encoding is not Encoding.UTF_8 or draft.canonical_name
-        texts = draft.fallbacks, draft.ca_file, draft.spn
+        texts = draft.fallbacks, draft.ca_file, draft.spn, draft.use_on
         self._advanced.button.setChecked(any(texts) or is_special)
 
     def show_password(
@@ -113,6 +114,9 @@ class ProfileForm(QWidget):
             self._advanced.encoding,
             self._advanced.kerberos.spn.text(),
             self._advanced.kerberos.uses_canonical_name,
+            self._sign_in.gets_ticket,
+            self._advanced.networks.use_on.text(),
+            self._advanced.networks.else_direct,
         )
 
     def profile(self) -> Profile | None:
@@ -142,6 +146,7 @@ class ProfileForm(QWidget):
             (self._advanced.fallbacks, reader.fallbacks),
             (self._advanced.ca_file, lambda: check_ca_file(draft.ca_file)),
             (self._advanced.kerberos.spn, reader.spn),
+            (self._advanced.networks.use_on, lambda: parse_use_on(draft.use_on)),
         ]
 
     def _lines(self) -> list[CheckedLine]:

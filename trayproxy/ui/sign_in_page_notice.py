@@ -34,7 +34,7 @@ class SignInPageNotice(DelayedNotice):
         is_locked = status is not None and status.screen_locked
         self._offers_direct = texts.offers_direct(status)
         before, self._page_url = self._page_url, page
-        if not page or (status is not None and status.direct):
+        if not page or (status is not None and texts.is_direct_by_choice(status)):
             self.withdraw()
         elif is_locked:
             self.postpone()  # Shown after the screen is unlocked.

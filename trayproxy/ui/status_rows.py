@@ -112,9 +112,12 @@ class NoticeRows(QWidget):
         self._direct_for_now = push_button(
             "direct_for_now", texts.direct_offer(), actions.connect_directly_for_now
         )
-        buttons = row(None, self._open_page, self._direct_for_now, None)
-        column(self, self._notices, buttons, self._note)
-        for widget in (self._notices, self._open_page, self._direct_for_now, self._note):
+        self._undo = push_button(
+            "undo_network_switch", translate("Window", "Undo"), actions.undo_network_switch
+        )
+        buttons = (self._open_page, self._direct_for_now, self._undo)
+        column(self, self._notices, row(None, *buttons, None), self._note)
+        for widget in (self._notices, *buttons, self._note):
             widget.hide()
         hide_if_empty(self)
 
@@ -123,6 +126,11 @@ class NoticeRows(QWidget):
         problems = (status.problem, *status.notices)
         lines = [texts.problem_text(problem) for problem in problems if problem is not None]
         lines += texts.system_proxy_notes(status.system_proxy)
+        switch = status.network_switch
+        if switch is not None:
+            title = texts.network_switch_title(status, switch)
+            lines.append(f"{title}. {texts.network_switch_reason(switch)}")
+        self._undo.setVisible(texts.may_undo(switch))
         show_or_hide(self._notices, "\n".join(lines))
         self._page_url = texts.sign_in_page(status)
         self._open_page.setVisible(bool(self._page_url))

@@ -7,11 +7,18 @@ truncated before they are inserted.
 from PySide6.QtCore import QCoreApplication, QDateTime, QLocale
 
 from trayproxy.control.icon_state import IconState, has_no_active_profile
-from trayproxy.control.messages import ListenerState, Status, SystemProxyState, SystemProxyStatus
+from trayproxy.control.messages import (
+    ListenerState,
+    NetworkSwitch,
+    Status,
+    SystemProxyState,
+    SystemProxyStatus,
+)
 from trayproxy.control.texts import (
     LOCK_OUT_RISK_REJECTIONS,
     METHOD_NAMES,
     STARTING_TEXT,
+    SWITCH_REASONS,
     needs_encoding_hint,
     reason_text,
     state_text,
@@ -26,7 +33,7 @@ from trayproxy.domain.signin import (
     PromptReason,
     Transport,
 )
-from trayproxy.profiles.profile import Method, Profile, ProxyScheme, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Method, Profile, ProxyScheme, Upstream
 from trayproxy.ui.plurals import Plurals
 from trayproxy.ui.text_sanitizer import (
     MENU_WIDTH,
@@ -154,6 +161,31 @@ def offers_direct(status: Status | None) -> bool:
     unreachable through the proxy.
     """
     return bool(sign_in_page(status)) and status is not None and status.profile is not None
+
+
+def is_direct_by_choice(status: Status) -> bool:
+    """Return True if a person, and not the network, has chosen to connect directly."""
+    return status.direct and status.network_switch is None
+
+
+def network_switch_title(status: Status, switch: NetworkSwitch) -> str:
+    """Return what the network has caused, such as “Switched to Branch”."""
+    if switch.profile_id == DIRECT_ID:
+        return translate("Tray", "Connecting directly")
+    names = {profile.id: profile.name for profile in status.profiles}
+    template = translate("Notification", "Switched to {name}")
+    return fill_name(template, names.get(switch.profile_id, ""))
+
+
+def network_switch_reason(switch: NetworkSwitch) -> str:
+    """Return why the network has caused a switch."""
+    fact = isolate(elide(clean(switch.fact), NAME_WIDTH))
+    return translated("Notification", SWITCH_REASONS[switch.cause]).format(fact=fact)
+
+
+def may_undo(switch: NetworkSwitch | None) -> bool:
+    """Return True if there is a choice to which *Undo* returns."""
+    return switch is not None and bool(switch.previous_id)
 
 
 def direct_offer() -> str:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.dconf_session import DconfSession, dconf_session
 from tests.support.processes import home
 from trayproxy.desktop.system_pac.base import SystemSetting
-from trayproxy.desktop.system_pac.factory import read_system_setting
+from trayproxy.desktop.system_pac.factory import read_system_login, read_system_setting
 from trayproxy.desktop.system_proxy import linux
 from trayproxy.desktop.system_proxy.base import ProxyKind, ProxySetting
 from trayproxy.profiles.pac_source import PacKind, PacSource
@@ -73,6 +73,22 @@ def test_the_setting_of_gnome(session: DconfSession, file: JournalFile) -> None:
     assert before.http == Upstream("proxy.example", 8080)
     assert before.https == Upstream("socks.example", 1080, ProxyScheme.SOCKS5)
     assert before.bypass == ("localhost", "*.corp.example")
+
+
+def test_the_login_of_gnome_is_read_as_it_was_before_trayproxy(
+    session: DconfSession, file: JournalFile
+) -> None:
+    environ = {**session.environment, **GNOME}
+    assert read_system_login(file.path, environ) == ("", "")
+    login = {
+        "/system/proxy/http/use-authentication": "true",
+        "/system/proxy/http/authentication-user": "'CORP\\\\jdoe'",
+        "/system/proxy/http/authentication-password": "'canary'",
+    }
+    session.load(MANUAL | login)
+    assert read_system_login(file.path, environ) == ("CORP\\jdoe", "canary")
+    turn_on(file, "gsettings", environ)
+    assert read_system_login(file.path, environ) == ("CORP\\jdoe", "canary")
 
 
 def test_the_administrators_script_counts_while_trayproxy_is_the_system_proxy(

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from tests.support.values import LAB, OFFICE
+from trayproxy.control.messages import SwitchCause
 from trayproxy.desk.desk import Desk
 from trayproxy.options import RunOptions
 from trayproxy.profiles.config import Config
@@ -193,3 +194,51 @@ async def test_the_user_name_of_an_accepted_login_is_saved_in_its_profile(tmp_pa
     assert harness.store.load().by_id("office") == harness.router.profile
     assert harness.profiles.get("office").user == "jdoe"
     assert harness.forgotten == 1  # Only by the start: the route is the same.
+
+
+async def test_a_switch_because_of_the_network_is_not_saved_and_can_be_undone(
+    tmp_path: Path,
+) -> None:
+    harness = ChangesHarness(tmp_path)
+    profiles = harness.profiles
+    assert (profiles.present_id, profiles.is_direct) == ("office", False)
+    profiles.switch_by_network("lab", SwitchCause.WIFI, "Lab-Wi-Fi")
+    assert harness.router.profile == LAB
+    switch = harness.publisher.status().network_switch
+    assert switch is not None
+    assert (switch.previous_id, switch.cause, switch.fact) == ("office", "wifi", "Lab-Wi-Fi")
+    assert harness.store.load().active == "office"  # A restart begins with the person's choice.
+    await profiles.undo_network_switch()
+    assert harness.router.profile == OFFICE
+    assert harness.publisher.status().network_switch is None
+    with pytest.raises(ProfileError, match="nothing to undo"):
+        await profiles.undo_network_switch()
+
+
+async def test_direct_connections_because_of_the_network_can_be_undone_and_resumed(
+    tmp_path: Path,
+) -> None:
+    harness = ChangesHarness(tmp_path)
+    profiles = harness.profiles
+    for go_back in (profiles.undo_network_switch, profiles.resume):
+        profiles.switch_by_network(DIRECT_ID, SwitchCause.ELSEWHERE, "Office")
+        assert harness.router.is_direct
+        assert profiles.present_id == "office"
+        assert harness.store.load().active == "office"
+        await go_back()
+        assert harness.router.profile == OFFICE
+    # Coming back to the network of the profile, and undoing this, connects directly again.
+    profiles.switch_by_network(DIRECT_ID, SwitchCause.ELSEWHERE, "Office")
+    profiles.switch_by_network("office", SwitchCause.DNS, "corp.example")
+    await profiles.undo_network_switch()
+    assert harness.router.is_direct
+
+
+async def test_a_switch_because_of_the_network_ends_a_temporary_direct_connection(
+    tmp_path: Path,
+) -> None:
+    harness = ChangesHarness(tmp_path)
+    await harness.profiles.use(DIRECT_ID, 300)
+    harness.profiles.switch_by_network("lab", SwitchCause.VPN, "tun0")
+    assert harness.router.profile == LAB
+    assert harness.publisher.status().direct_until is None

@@ -115,6 +115,8 @@ class Challenges:
                 space, tried, verdict, is_offered=is_offered, is_trial=is_trial
             ):
                 return state.refuse(event.request_id, RefusalReason.UNUSABLE, verdict.text)
+            if space.phase is SpacePhase.NO_LOGIN and space.parked:
+                self._lookup.start(space)
             if pick(space, event.offers, state.now) is None:
                 # A 407 within a handshake may omit other schemes of the upstream, and the offers of
                 # an earlier 407 may be outdated.

@@ -30,7 +30,8 @@ class CredentialLookup:
         """Find a login for the first parked request: the own sign-in, another realm, the keyring or
         a prompt."""
         state = self._state
-        if space.profile.sign_in is SignIn.SSO:
+        is_without_ticket = space.profile.get_ticket and state.now < space.lookup.no_ticket_until
+        if space.profile.sign_in is SignIn.SSO and not is_without_ticket:
             return self.set_login(space, None, LoginSource.SSO)
         if other_realm := self._reusable_realm(space):
             self.set_login(space, other_realm.login, other_realm.current.source)

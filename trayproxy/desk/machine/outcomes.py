@@ -306,6 +306,9 @@ class Outcomes:
             for other requests.
         """
         state, scheme = self._state, tried.scheme
+        if space.login is None and space.profile.get_ticket and verdict.kind in NO_TICKETS:
+            self._request_password(space)
+            return True
         is_general = verdict.kind in _NOT_ABOUT_REQUEST or not is_offered
         if space.phase is SpacePhase.TRUSTED and not is_general:
             # A failure caused by the content of a request does not affect other requests.
@@ -321,6 +324,18 @@ class Outcomes:
             space.move_to(SpacePhase.UNVERIFIED)
             state.prompt_changed(space)
         return True
+
+    def _request_password(self, space: SpaceState) -> None:
+        """Leave the own sign-in: a ticket is requested with the password, which is looked up for
+        the next parked request."""
+        state = self._state
+        until = state.now + state.limits.ticket_interval
+        space.trial = space.trial.canary_ended()
+        space.renew()
+        space.lookup = replace(space.lookup, no_ticket_until=until)
+        if space.phase is not SpacePhase.NO_LOGIN:
+            space.move_to(SpacePhase.NO_LOGIN)
+        state.prompt_changed(space)
 
     def reject(self, space: SpaceState, verdict: Verdict | None = None) -> None:
         """Reject the current login and prompt the user."""

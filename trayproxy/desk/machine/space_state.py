@@ -122,6 +122,8 @@ class Lookup:
         next_survey_at: Time of the next check whether the keyring has been unlocked.
         hold_until: Time until which the current login is not sent automatically, because too many
             requests with it got no response.
+        no_ticket_until: Time until which the user is taken to have no Kerberos ticket, so that a
+            profile with `Profile.get_ticket` looks for a password.
     """
 
     next_at: float
@@ -129,6 +131,7 @@ class Lookup:
     deadline: float = inf
     next_survey_at: float = 0.0
     hold_until: float = 0.0
+    no_ticket_until: float = 0.0
 
     def started(self, number: int, deadline: float = inf) -> "Lookup":
         """Return the state after a keyring look-up was started."""

@@ -146,14 +146,16 @@ class UserActions:
     def open_prompt(self, profile: Profile, method: SignInMethod) -> None:
         """Open the prompt of a profile although no request is parked.
 
-        For a profile with the own sign-in, the own sign-in is tried again instead.
+        For a profile with the own sign-in, the own sign-in is tried again instead, unless its
+        ticket has to be requested with a password.
         """
         state = self._state
         spaces = state.spaces_of_profile(profile.id)
         space = preferred_space(spaces) if spaces else self._space_of(profile, method)
         if space is None:
             return
-        if profile.sign_in is SignIn.SSO:
+        has_ticket = space.phase is SpacePhase.TRUSTED and space.current.source is LoginSource.SSO
+        if profile.sign_in is SignIn.SSO and (has_ticket or not profile.get_ticket):
             return self._retry_sso(space)
         space.prompt = space.prompt.requested(is_waiting=bool(space.parked))
         space.lookup = replace(space.lookup, next_at=state.now)
@@ -178,6 +180,9 @@ class UserActions:
         space = self._space_of(event.profile, event.method)
         if space is None:
             return
+        is_unneeded = space.phase is SpacePhase.TRUSTED and space.current.source is LoginSource.SSO
+        if is_unneeded:
+            return  # There is a ticket; the saved password is for the time without one.
         self._lookup.set_login(space, event.login, LoginSource.COMMAND_LINE)
         space.current = space.current.provided(
             remember=event.remember, retry_rejected=event.retry_rejected
@@ -248,6 +253,7 @@ class UserActions:
             for space in spaces
             if state.is_configured(space.key.upstream_id, profile)
             and space.profile.sign_in is profile.sign_in
+            and space.profile.get_ticket is profile.get_ticket
         ]
         self._remove_spaces(space for space in spaces if space not in kept)
         for space in kept:

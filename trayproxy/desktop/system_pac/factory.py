@@ -32,6 +32,28 @@ def read_system_setting(
     return without_own_address(_read(changes, environ), own)
 
 
+def read_system_login(journal: Path, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Return the login for the manual proxy, if the settings of GNOME contain one. It blocks.
+
+    Windows, macOS and KDE keep no login in their settings.
+
+    Args:
+        journal: See `read_system_setting`.
+        environ: The environment of this process.
+
+    Returns:
+        The user name and the password; empty texts if there is none.
+    """
+    if sys.platform != "linux":
+        return "", ""
+    from trayproxy.desktop.system_pac.linux import read_login
+
+    try:
+        return read_login(JournalFile(journal).load(), environ)
+    except JournalError:
+        return "", ""
+
+
 def _read(journal: Journal | None, environ: Mapping[str, str]) -> SystemSetting:
     if sys.platform == "win32":
         from trayproxy.desktop.system_pac.windows import read_setting

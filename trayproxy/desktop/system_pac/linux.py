@@ -84,6 +84,30 @@ def gnome_setting(values: Mapping[str, str]) -> SystemSetting:
     return SystemSetting(origin=title)
 
 
+def read_login(journal: Journal | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the user name and the password that GNOME keeps in clear text for its manual proxy.
+
+    Args:
+        journal: The changes of TrayProxy; None if there are none.
+        environ: The environment of this process.
+
+    Returns:
+        Empty texts if GNOME keeps no login, or cannot be read.
+    """
+    try:
+        target = find_target(GSettingsTarget.name, environ)
+        assert isinstance(target, GSettingsTarget)
+        values = target.with_defaults(values_before(journal, target))
+    except TargetError:
+        return "", ""
+    if values["http use-authentication"] != "true":
+        return "", ""
+    user, password = (
+        unquote(values.get(f"http authentication-{part}", "")) for part in ("user", "password")
+    )
+    return user, password
+
+
 def kde_setting(values: Values, environ: Mapping[str, str]) -> SystemSetting:
     """Return the setting for the values of ``kioslaverc``.
 
