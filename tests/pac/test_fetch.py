@@ -1,4 +1,6 @@
 import ssl
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +10,7 @@ from time import localtime, strftime
 import pytest
 
 from tests.pac.pac_server import SCRIPT, PacServer, ok, response
+from tests.support.processes import SOURCES
 from trayproxy.desktop.system_pac.base import SystemSetting, manual_setting, script_setting
 from trayproxy.desktop.system_proxy.base import ProxyKind
 from trayproxy.pac.direct_connection import Address
@@ -169,6 +172,22 @@ def test_a_data_url_contains_its_script(tools: PacTools, url: str, script: str |
     state = load(source, tools, NOTHING)
     assert (state.script, state.problem is None) == (script, script is not None)
     assert not tools.copies.exists()
+
+
+def test_a_script_by_http_loads_no_openssl(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from trayproxy.pac.fetch import PacTools, load
+from trayproxy.pac.state import PacState
+from trayproxy.profiles.pac_address import parse_pac_source
+tools = PacTools(Path(sys.argv[1]), None, None, None)
+assert load(parse_pac_source(sys.argv[2]), tools, PacState()).script
+assert not {"_ssl", "_hashlib"} & sys.modules.keys()
+"""
+    with PacServer(ok()) as server:
+        url = f"http://127.0.0.1:{server.port}/x.pac"
+        subprocess.run([sys.executable, "-c", code, tmp_path, url], cwd=SOURCES, check=True)
 
 
 # --- the system's own setting ---------------------------------------------------------------------

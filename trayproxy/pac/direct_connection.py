@@ -5,11 +5,13 @@ itself.
 """
 
 import socket
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """An address family and a socket address of this family."""
@@ -17,7 +19,7 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 LookUp = Callable[[str, int], Sequence[Address]]
 """Returns the addresses of a host name or an IP literal, with a port. Raises `OSError`."""
 
-MakeContext = Callable[[], ssl.SSLContext]
+MakeContext = Callable[[], "ssl.SSLContext"]
 """Returns the TLS context for https servers. Raises `OSError` or `DownloadError`."""
 
 _NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
@@ -124,7 +126,7 @@ def connect(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
 
 def encrypt(
     connection: socket.socket, host: str, make_context: MakeContext, deadline: Deadline
-) -> ssl.SSLSocket:
+) -> "ssl.SSLSocket":
     """Return a TLS connection inside a TCP connection.
 
     Args:
@@ -136,6 +138,8 @@ def encrypt(
     Raises:
         DownloadError: The server is not trusted, or does not speak TLS.
     """
+    import ssl  # Not at the top: it loads OpenSSL, which http servers do not need.
+
     try:
         context = make_context()
         connection.settimeout(deadline.left_s())

@@ -206,6 +206,7 @@ class PacLoader:
         self._end_attempt()
         self._wake()
         if is_outdated:
+            self._is_network_new = True
             self.start()
 
     def _adopt_failure(self, new: PacState) -> None:

@@ -1,17 +1,21 @@
 """The last good copy of a PAC script, in the cache folder.
 
 It is used while its source cannot be loaded, as at home without the VPN. A file is JSON (RFC 8259),
-mode 0600, named after a hash of the source, whose URL may contain a secret::
+mode 0600, named after a checksum of the source::
 
-    {"schema": 1, "loaded_at": 1764513593.0, "etag": "\\"5\\"", "last_modified": "",
-     "digest": "9f86…", "script": "function FindProxyForURL…"}
+    {"schema": 1, "source": "http://pac.example/proxy.pac", "loaded_at": 1764513593.0,
+     "etag": "\\"5\\"", "last_modified": "", "crc": 907060870,
+     "script": "function FindProxyForURL…"}
+
+The source is compared: networks could otherwise choose a name with the checksum of another source,
+and replace its script. A cryptographic hash would load OpenSSL, 5 MB.
 """
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from trayproxy.file_replacement import read_file, replace_file
 from trayproxy.profiles.pac_source import PacSource
@@ -70,8 +74,10 @@ def load_copy(folder: Path, source: PacSource) -> StoredCopy | None:
         raise DamagedCopyError(error.strerror or str(error)) from None
     try:
         members = json.loads(octets)
-        if members["schema"] != _SCHEMA or members["digest"] != _digest(members["script"]):
+        if members["schema"] != _SCHEMA or members["crc"] != _checksum(members["script"]):
             raise ValueError("another version, or changed")
+        if members["source"] != str(source):
+            return None
         validators = Validators(str(members["etag"]), str(members["last_modified"]))
         return StoredCopy(members["script"], float(members["loaded_at"]), validators)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -86,10 +92,11 @@ def store_copy(folder: Path, source: PacSource, copy: StoredCopy) -> None:
     """
     members: dict[str, Any] = {
         "schema": _SCHEMA,
+        "source": str(source),
         "loaded_at": copy.loaded_at,
         "etag": copy.validators.etag,
         "last_modified": copy.validators.last_modified,
-        "digest": _digest(copy.script),
+        "crc": _checksum(copy.script),
         "script": copy.script,
     }
     replace_file(_path(folder, source), json.dumps(members).encode("ascii"), is_durable=False)
@@ -99,8 +106,8 @@ def store_copy(folder: Path, source: PacSource, copy: StoredCopy) -> None:
 
 
 def _path(folder: Path, source: PacSource) -> Path:
-    return folder / f"{_digest(str(source))[:32]}.json"
+    return folder / f"{_checksum(str(source)):08x}.json"
 
 
-def _digest(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _checksum(text: str) -> int:
+    return crc32(text.encode("utf-8", "surrogatepass"))

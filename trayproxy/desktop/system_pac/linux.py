@@ -119,13 +119,15 @@ def kde_setting(values: Values, environ: Mapping[str, str]) -> SystemSetting:
         environ: The environment variables, which the file may refer to.
     """
     title = KdeTarget.title
-    http, https = (text_of(values, key).replace(" ", ":") for key in ("httpProxy", "httpsProxy"))
+    http, https, socks = (
+        text_of(values, key).replace(" ", ":") for key in ("httpProxy", "httpsProxy", "socksProxy")
+    )
     exceptions = text_of(values, "NoProxyFor")
     match text_of(values, "ProxyType"):
         case "1":
             is_reversed = text_of(values, "ReversedException").lower() == "true"
             entries = [] if is_reversed else re.split(r"[,\s]+", exceptions)
-            return manual_setting(title, http, https, suffix_rules(entries))
+            return manual_setting(title, http or socks, https or socks, suffix_rules(entries))
         case "2":
             return script_setting(title, text_of(values, "Proxy Config Script"))
         case "3":

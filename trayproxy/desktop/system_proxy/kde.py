@@ -50,6 +50,7 @@ UNITS = (
 KEYS = tuple(key for unit in UNITS for key in unit.keys)
 """The keys of all `UNITS`."""
 
+_SOCKS = ("socksProxy",)
 _MANUAL = "1"
 _PAC = "2"
 _KINDS = {
@@ -144,15 +145,16 @@ class KdeTarget:
         return ProxyView(kind)
 
     def with_defaults(self, values: Values) -> Values:
-        """Return values with the administrator's defaults of the unset ones.
+        """Return values with the administrator's defaults of the unset ones, and the proxy for
+        SOCKS, ``socksProxy``, which TrayProxy does not change.
 
         Args:
             values: Values of `KEYS`.
         """
-        known = dict(values)
+        known = {**values, **values_of(read_text(self._path) or "", _SOCKS)}
         for path in self._site_files:
             with suppress(TargetError):
-                for key, value in values_of(read_text(path) or "").items():
+                for key, value in values_of(read_text(path) or "", (*KEYS, *_SOCKS)).items():
                     known[key] = value if known.get(key) is None else known[key]
         return known
 
@@ -205,11 +207,11 @@ def _entry(rule: BypassRule) -> str | None:
     return None
 
 
-def values_of(text: str) -> dict[str, Value]:
-    """Return the values of all keys in the text of the file."""
+def values_of(text: str, keys: Sequence[str] = KEYS) -> dict[str, Value]:
+    """Return the values of keys in the text of the file."""
     # The last entry of a key counts, for KConfig and for the other readers.
-    found = {key: value for _, key, value in _entries(_lines(text))}
-    return {key: found.get(key) for key in KEYS}
+    found = {key: value for _, key, value in _entries(_lines(text), keys)}
+    return {key: found.get(key) for key in keys}
 
 
 def edited(text: str, changes: Mapping[str, Value]) -> str:
@@ -240,14 +242,14 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _entries(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Return the index, key and value of each entry of TrayProxy's keys.
+def _entries(lines: Sequence[str], keys: Sequence[str] = KEYS) -> Iterator[tuple[int, str, str]]:
+    """Return the index, key and value of each entry of the keys.
 
     Entries of languages, ``ProxyType[de]=1``, do not count.
     """
     for index in _in_group(lines):
         entry = _ENTRY.fullmatch(lines[index].rstrip("\r\n"))
-        if entry and entry["key"] in KEYS and _OWN_OPTIONS.fullmatch(entry["value"]):
+        if entry and entry["key"] in keys and _OWN_OPTIONS.fullmatch(entry["value"]):
             yield index, entry["key"], entry["value"]
 
 

@@ -185,6 +185,13 @@ def test_reversed_exceptions_of_kde_are_left_out(tmp_path: Path) -> None:
     assert read(path, tmp_path / "site").bypass == ()
 
 
+def test_a_socks_proxy_of_kde_is_for_all_urls(tmp_path: Path) -> None:
+    path = tmp_path / "kioslaverc"
+    path.write_text(kioslaverc("ProxyType=1", "httpProxy=", "socksProxy=socks://s.example 1080"))
+    setting = read(path, tmp_path / "site")
+    assert setting.http == setting.https == Upstream("s.example", 1080, ProxyScheme.SOCKS5)
+
+
 def test_the_administrators_defaults_of_kde_count(tmp_path: Path, file: JournalFile) -> None:
     path, site = tmp_path / "kioslaverc", tmp_path / "site"
     site.write_text(kioslaverc("ProxyType=2", "Proxy Config Script=http://pac.example/x.pac"))
