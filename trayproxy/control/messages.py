@@ -566,7 +566,7 @@ class RouteReason(StrEnum):
     BYPASS = "bypass"
     """An entry of the bypass list matches."""
     RULE = "rule"
-    """A routing rule matches."""
+    """A routing rule of the profile matches."""
     PROFILE = "profile"
     """No rule matches: the proxies of the profile are used."""
 

@@ -72,14 +72,14 @@ class Host:
 
 
 class HostMatcher(Protocol):
-    """The part of a rule that matches hosts, without the port."""
+    """The part of a pattern that matches hosts, without the port."""
 
     def __contains__(self, host: Host, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNames:
-    """A rule for all names without a dot, ``<local>``."""
+    """The pattern of all names without a dot, ``<local>``."""
 
     def __contains__(self, host: Host) -> bool:
         return bool(host.name) and "." not in host.name
@@ -87,7 +87,7 @@ class LocalNames:
 
 @dataclass(frozen=True, slots=True)
 class ExactName:
-    """A rule for a single name."""
+    """The pattern of a single name."""
 
     name: str
 
@@ -97,7 +97,7 @@ class ExactName:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """A rule for the names and addresses that match a pattern.
+    """A pattern with ``*``, for names and addresses.
 
     Attributes:
         parts: The texts between the ``*``; always two or more.
@@ -130,7 +130,7 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class AddressRange:
-    """A rule for the addresses of a network; a single address is a network of one address."""
+    """The pattern of the addresses of a network; a single address is a network of one address."""
 
     network: Network
 
@@ -233,7 +233,7 @@ def _quote(text: str) -> str:
 
 
 def _check_shape(text: str) -> None:
-    """Refuse text that is not a rule, without quoting text that may contain a password."""
+    """Raise `ProfileError` for a text that is not a pattern, and that may contain a password."""
     if not text:
         raise ProfileError("This rule is empty. Write a host, such as intranet.corp.example.")
     if "@" in text or "://" in text:

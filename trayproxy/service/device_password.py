@@ -23,13 +23,13 @@ class PasswordKeyring(Protocol):
     """The part of a `trayproxy.desk.credential_store.CredentialStore` that is used here."""
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
-        """Read a login."""
+        """Read the login of an entry; see `CredentialStore`."""
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
-        """Save a login; return why not, None if it was saved."""
+        """Save the login of an entry; return why not, None if it was saved."""
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove a login; return why not, None if it was removed."""
+        """Remove the login of an entry; return why not, None if it was removed."""
 
 
 async def find_password(keyring: PasswordKeyring) -> str:
