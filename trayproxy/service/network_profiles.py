@@ -128,11 +128,11 @@ class NetworkProfiles:
             self._timer = self._loop.call_later(0, self._start_look)
 
     def chosen_by_hand(self) -> None:
-        """See `trayproxy.service.profile_changes.NetworkRules`."""
+        """Keep the choice of a person until the network changes; see `NetworkRules`."""
         self._is_by_hand = True
 
     def profiles_changed(self) -> None:
-        """See `trayproxy.service.profile_changes.NetworkRules`."""
+        """Decide again if the networks of the profiles have changed; see `NetworkRules`."""
         before, self._rules = self._rules, self._present_rules()
         if self._rules != before:
             self._is_by_hand = False

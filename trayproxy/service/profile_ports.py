@@ -36,12 +36,12 @@ class ProfileRoutes:
             self._router.use(profile)
 
     def known(self, target: Target, client: RouteClient) -> Route | None:
-        """See `trayproxy.engine.upstream.route.RouteSource`."""
+        """Return the route of a request if it is known at once; see `RouteSource`."""
         self._update()
         return self._router.known(target, client)
 
     def choose(self, target: Target, client: RouteClient) -> RouteChoice | Future[RouteChoice]:
-        """See `trayproxy.engine.upstream.route.RouteSource`."""
+        """Return the route of a request, or a future for it; see `RouteSource`."""
         self._update()
         return self._router.choose(target, client) if self._router.profile else NO_PROFILE
 
