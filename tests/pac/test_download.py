@@ -9,6 +9,7 @@ import pytest
 
 from tests.pac.pac_server import SCRIPT, PacServer, ok, response
 from tests.support.tls import CertificateAuthority
+from trayproxy.engine.net.tls import private_ca_context, system_context
 from trayproxy.pac.decoding import MAX_SIZE
 from trayproxy.pac.direct_connection import (
     Address,
@@ -77,7 +78,7 @@ def test_a_script_is_downloaded_without_login_cookies_and_proxy(
         response("200 OK", "Transfer-Encoding: chunked")
         + b"%x\r\n%b\r\n0\r\n\r\n" % (len(SCRIPT), SCRIPT.encode()),
         response("103 Early Hints") + response("100 Continue") + ok(),
-        ok(gzip.compress(SCRIPT.encode()), "Content-Encoding: gzip"),
+        ok(gzip.compress(SCRIPT.encode(), mtime=0), "Content-Encoding: gzip"),
         b"HTTP/1.0 200 OK\n\n" + SCRIPT.encode(),
         ok() + b"surplus",
     ],
@@ -200,11 +201,11 @@ def test_the_addresses_of_this_computer(address: str, expected: bool) -> None:
         (response("200 OK", f"Content-Length: {MAX_SIZE + 1}"), "it is larger than 1 MiB"),
         (response("200 OK") + bytes(MAX_SIZE + 1), "it is larger than 1 MiB"),
         (
-            ok(gzip.compress(bytes(MAX_SIZE + 1)), "Content-Encoding: gzip"),
+            ok(gzip.compress(bytes(MAX_SIZE + 1), mtime=0), "Content-Encoding: gzip"),
             "it is larger than 1 MiB",
         ),
         (
-            ok(gzip.compress(SCRIPT.encode())[:-9], "Content-Encoding: gzip"),
+            ok(gzip.compress(SCRIPT.encode(), mtime=0)[:-9], "Content-Encoding: gzip"),
             "the answer of the server is not complete",
         ),
         (ok(b"no gzip", "Content-Encoding: gzip"), "it is compressed, and damaged"),
@@ -287,13 +288,13 @@ def tls_failure(server_context: ssl.SSLContext | None, make_context: MakeContext
 
 def test_an_https_server_is_verified(authority: CertificateAuthority) -> None:
     def trusting() -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(authority.pem))
+        return private_ca_context(authority.pem.read_bytes())
 
     right = authority.issue("pac.example").context()
     with PacServer(ok(), tls=right) as server:
         assert download(server, scheme="https", make_context=trusting)
     not_trusted = "the certificate of the server is not trusted"
-    assert not_trusted in tls_failure(right, ssl.create_default_context)
+    assert not_trusted in tls_failure(right, system_context)
     assert not_trusted in tls_failure(authority.issue("other.example").context(), trusting)
     assert "there is no secure connection to the server" in tls_failure(None, trusting)
 
