@@ -54,6 +54,7 @@ from trayproxy.ui.prompts import PromptDialogs
 from trayproxy.ui.quit_question import QuitQuestion
 from trayproxy.ui.service_client import ServiceClient
 from trayproxy.ui.service_supervisor import ServiceSupervisor
+from trayproxy.ui.settings_search import SettingsSearch
 from trayproxy.ui.shutdown import Shutdown
 from trayproxy.ui.sign_in_page_notice import SignInPageNotice
 from trayproxy.ui.signal_notifier import SignalNotifier
@@ -122,7 +123,9 @@ class App(QObject):
         ActionRequests(
             self.client, self.prompts, self.window, self._display, self.actions, parent=self
         )
-        self.recipes = RecipeActions(self.actions, self)
+        search = SettingsSearch(self.window.show_found, self)
+        self.client.status_changed.connect(search.show_status)
+        self._commands = (RecipeActions(self.actions, self), search)
         self.shutdown = Shutdown(self.client, self.supervisor, self)
         self.quit_question = QuitQuestion(self.client, self)
         limit = BACKGROUND_TRAY_TIMEOUT_S if is_background else TRAY_TIMEOUT_S
@@ -153,7 +156,8 @@ class App(QObject):
         self.client.close()
         self.prompts.close()
         self.quit_question.close()
-        self.recipes.close()
+        for commands in self._commands:
+            commands.close()
         self._display.stop()
         self._no_tray_timer.stop()
         self.tray.hide()

@@ -3,6 +3,7 @@
 from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QWidget
 
+from trayproxy.ui.found_settings import FoundSettings
 from trayproxy.ui.profile_edits import EntryActions
 from trayproxy.ui.profile_form import ProfileForm
 from trayproxy.ui.widgets import column, hide_if_empty, named, plain_label, row, show_or_hide
@@ -11,10 +12,12 @@ translate = QCoreApplication.translate
 
 
 class ProfileEditor(QWidget):
-    """The form of a profile or the note for *Connect directly*, a message, and buttons."""
+    """The found settings, the form of a profile or the note for *Connect directly*, a message, and
+    buttons."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.found = FoundSettings()
         self.form = ProfileForm()
         self.test = named(QPushButton(translate("Profiles", "&Test connection")), "test")
         self.use = named(QPushButton(translate("Profiles", "Use this profile")), "use")
@@ -38,7 +41,9 @@ class ProfileEditor(QWidget):
         self._direct_note.hide()
         self._message = plain_label("message")
         self._message.hide()
-        parts = column(self, self._scroll, self._direct_note, self._message, self._buttons)
+        parts = column(
+            self, self.found, self._scroll, self._direct_note, self._message, self._buttons
+        )
         parts.setStretchFactor(self._scroll, 1)
         parts.setStretchFactor(self._direct_note, 1)
 

@@ -5,6 +5,8 @@ offers every action of the menu. Unsaved input is kept as a draft when the user 
 profile.
 """
 
+from collections.abc import Iterable
+
 from PySide6.QtCore import QCoreApplication, Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
@@ -17,9 +19,11 @@ from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.ui import texts
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
+from trayproxy.ui.found_settings import draft_from_found, found_notes
 from trayproxy.ui.profile_editor import ProfileEditor
 from trayproxy.ui.profile_edits import NEW_PROFILE, ProfileEdits
 from trayproxy.ui.profile_list import ProfileListPane
+from trayproxy.ui.settings_search import FoundSettingsView
 from trayproxy.ui.status_rows import LocalAddressRow, NoticeRows, StateRow
 from trayproxy.ui.text_sanitizer import breakable
 from trayproxy.ui.widgets import add_parts, announce, bring_to_front, named, row
@@ -73,6 +77,7 @@ class ProfilesWindow(QWidget):
         self._list.activated.connect(self._on_use)
         self._list.add.clicked.connect(self.add_profile)
         self._list.delete.clicked.connect(self._on_delete)
+        self._editor.found.chosen.connect(self._on_found_chosen)
         self._editor.form.edited.connect(self._on_edited)
         self._editor.form.forget_requested.connect(self._on_forget)
         self._editor.test.clicked.connect(self._on_test)
@@ -126,6 +131,11 @@ class ProfilesWindow(QWidget):
         """Show the result of a test, unless another test was started after it."""
         if self._check_panel is not None:
             self._check_panel.show_reply(request, reply)
+
+    def show_found(self, found: Iterable[FoundSettingsView]) -> None:
+        """Offer the settings of other programs for the first profile."""
+        self._editor.found.show_found(found)
+        self._update_actions()
 
     def show_forgotten(self) -> None:
         """Show that the saved password was removed."""
@@ -189,6 +199,8 @@ class ProfilesWindow(QWidget):
         selected = self._list.selected
         actions = self._edits.actions(selected)
         self._editor.show_actions(actions, is_connected=self._is_connected)
+        is_first = selected == NEW_PROFILE and not self._edits.profiles
+        self._editor.found.setVisible(is_first and self._editor.found.has_any)
         self._list.delete.setEnabled(actions.edit and self._is_connected)
         # The status reports a saved password for the active profile only.
         has_password = self._has_saved_password if selected == self._edits.active else None
@@ -204,6 +216,15 @@ class ProfilesWindow(QWidget):
     def _on_edited(self) -> None:
         self._edits.set_draft(self._list.selected, self._editor.form.draft())
         self._update_actions()
+
+    @Slot(object)
+    def _on_found_chosen(self, settings: FoundSettingsView) -> None:
+        self._edits.set_draft(NEW_PROFILE, draft_from_found(settings))
+        self._fill_list(select=NEW_PROFILE)
+        notes = found_notes(settings)
+        self._editor.show_message(notes)
+        self._editor.save.setFocus()
+        announce(self, breakable(notes))
 
     @Slot()
     def _on_save(self) -> None:
