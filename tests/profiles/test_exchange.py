@@ -1,5 +1,6 @@
 """Tests for trayproxy.profiles.exchange."""
 
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -42,6 +43,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "encoding": st.sampled_from(Encoding),
     "spn": st.sampled_from(["", "HTTP/proxy.corp.example"]),
     "canonical_name": st.booleans(),
+    "get_ticket": st.booleans(),
     "rules": st.lists(
         st.sampled_from(
             ["*.lab -> direct", "*:25 -> block", "program:git -> socks5://s.example:1080"]
@@ -58,10 +60,11 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def valid_profiles(draw: st.DrawFn) -> Profile:
-    try:
-        return check_profile(Profile(**{name: draw(values) for name, values in VALUES.items()}))
-    except ProfileError:
-        return OFFICE
+    profile = OFFICE
+    for name, values in VALUES.items():
+        with suppress(ProfileError):
+            profile = check_profile(replace(profile, **{name: draw(values)}))
+    return profile
 
 
 def unique(profiles: list[Profile]) -> tuple[Profile, ...]:
