@@ -17,7 +17,17 @@ from trayproxy.domain.signin import PromptReason
 from trayproxy.ui.texts import rejection_line
 
 SOURCES = [*sorted(Path(trayproxy.ui.__file__).parent.glob("*.py")), Path(shared.__file__)]
-CONTEXTS = {"Check", "Plurals", "Notification", "Profiles", "Recipes", "SignIn", "Tray", "Window"}
+CONTEXTS = {
+    "Check",
+    "Devices",
+    "Plurals",
+    "Notification",
+    "Profiles",
+    "Recipes",
+    "SignIn",
+    "Tray",
+    "Window",
+}
 
 
 @pytest.fixture(scope="module")
