@@ -3,15 +3,20 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from time import monotonic
 
 import pytest
+from jeepney import message_bus
+from jeepney.io.blocking import open_dbus_connection
 
 from tests.support.bus import session_bus
 from tests.support.namespaces import ALONE, skip_without_namespaces
 from tests.support.network_manager import BEHIND_PORTAL, NetworkManager, Resolved
+from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
-from trayproxy.desktop.network_identity.base import NetworkIdentity, Portal
+from trayproxy.desktop.network_identity.base import LIMIT_S, NetworkIdentity, Portal
 from trayproxy.desktop.network_identity.factory import network_reader
 from trayproxy.desktop.network_identity.linux import read_network
 
@@ -97,6 +102,17 @@ def test_values_of_other_types_are_ignored(bus: str) -> None:
             "Configuration": ("aa{sv}", [{"domains": ("u", 7)}, {}])
         }
         assert read_network(bus).portal is Portal.UNKNOWN
+
+
+def test_a_service_that_hangs_delays_the_reader_once(bus: str, tmp_path: Path) -> None:
+    """The bus has no other service; a name without replies is like NetworkManager that hangs."""
+    with Resolved(bus, "corp.example"), closing(open_dbus_connection(bus=bus)) as silent:
+        request = message_bus.RequestName("org.freedesktop.NetworkManager")
+        silent.send_and_get_reply(request, timeout=PATIENCE)
+        before = monotonic()
+        network = read_network(bus, tmp_path / "resolv.conf")
+        assert network.dns_suffixes == ("corp.example",)
+        assert monotonic() - before < 2 * LIMIT_S
 
 
 def test_routing_domains_come_from_resolved(bus: str, tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """The real service on a computer that moves between networks (security.md F12, peers.md W6)."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from time import time
 
 import pytest
 
 from tests.end2end import two_networks
 from tests.end2end.scenario import AttachFrontEnd
+from tests.support.bus import session_bus
 from tests.support.namespaces import ALONE, skip_without_namespaces
+from tests.support.network_manager import BEHIND_PORTAL, NetworkManager
 from tests.support.process_output import PATIENCE
 from tests.support.processes import SOURCES, Home, running
 from tests.support.service import ServiceProcess, run_command
@@ -22,7 +26,7 @@ from trayproxy.control.messages import (
     UseProfile,
 )
 from trayproxy.paths import locate
-from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.profiles.profile import DIRECT_ID, Profile, SignIn, Upstream
 
 OFFICE_PROXY, VPN_PROXY, SITE = "192.0.2.8", "10.8.0.1", "198.51.100.1"
 CABLE = (
@@ -56,9 +60,11 @@ MARGIN_S = 1.5
 class Laptop:
     """A computer in a network namespace of its own, with a running service."""
 
-    def __init__(self, place: Home, service: ServiceProcess) -> None:
+    def __init__(self, place: Home, service: ServiceProcess, sleep_clock: Path) -> None:
+        """Set the home and the service, and the file of `tests.support.suspended_service`."""
         self.place = place
         self.service = service
+        self._sleep_clock = sleep_clock
 
     def inside(self, *argv: str) -> list[str]:
         """Return the command that runs a program in the namespace."""
@@ -71,6 +77,14 @@ class Laptop:
         argv = self.inside("ip", "-batch", "-")
         subprocess.run(argv, input=lines, check=True, timeout=PATIENCE)
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Suspend the computer for an hour."""
+        self.service.process.signal(signal.SIGSTOP)
+        yield
+        self._sleep_clock.write_text("3600")
+        self.service.process.signal(signal.SIGCONT)
+
     def fetch(self) -> str:
         """Fetch the site once with a program through TrayProxy; return who has answered."""
         url = f"http://{SITE}:{two_networks.SITE_PORT}/"
@@ -80,19 +94,29 @@ class Laptop:
 
 
 @pytest.fixture
-def laptop(place: Home) -> Iterator[Laptop]:
-    """A laptop at the office, with a proxy and a site."""
+def network_manager(place: Home) -> Iterator[NetworkManager]:
+    with session_bus(place) as bus, NetworkManager(bus) as manager:
+        yield manager
+
+
+@pytest.fixture
+def laptop(place: Home, network_manager: NetworkManager) -> Iterator[Laptop]:
+    """A laptop at the office, with NetworkManager, a proxy and a site."""
     skip_without_namespaces()
     environment = place.trayproxy_environment()
-    environment["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/no-such-folder/bus"
+    environment["DBUS_SYSTEM_BUS_ADDRESS"] = network_manager.bus
+    sleep_clock = place.root / "slept"
+    sleep_clock.write_text("0")
     set_up = " && ".join(f"ip {command}" for command in (*CABLE, *OFFICE))
     shell = (*ALONE, "sh", "-c", f'{set_up} && exec "$@"', "sh")
-    run = ("-m", "trayproxy", "run", "--listen", "127.0.0.1:0", "--no-prompt")
+    program = ("-m", "tests.support.suspended_service", str(sleep_clock))
+    run = (*program, "run", "--listen", "127.0.0.1:0", "--no-prompt")
     with ExitStack() as stack:
         argv = [*shell, sys.executable, *run]
         cwd = place.path("cwd")
         process = stack.enter_context(running(argv, env=environment, cwd=cwd))
-        laptop = Laptop(place, ServiceProcess(process, locate(environment)))
+        service = ServiceProcess(process, locate(environment))
+        laptop = Laptop(place, service, sleep_clock)
         servers = laptop.inside(sys.executable, "-m", "tests.end2end.two_networks")
         started = stack.enter_context(running(servers, env=environment, cwd=SOURCES))
         started.out.wait_for("ready")
@@ -168,6 +192,37 @@ def test_the_first_request_after_a_change_of_the_network_works(
     assert laptop.fetch() == "by the proxy"
     laptop.service.process.err.wait_for("the network has changed")
     assert laptop.fetch() == "by the proxy"
+
+
+def test_the_first_request_after_a_suspend_works_on_another_network(
+    laptop: Laptop, attach: AttachFrontEnd
+) -> None:
+    attach(laptop.service).request_done(SaveProfile(profile("Office", OFFICE_PROXY)))
+    assert laptop.fetch() == "by the proxy"
+    with laptop.suspended():
+        laptop.ip("address flush dev far scope global", "address add 192.0.2.78/24 dev far")
+    assert laptop.fetch() == "by the proxy"
+
+
+def test_a_captive_portal_is_told_and_left_to_the_person(
+    laptop: Laptop, network_manager: NetworkManager, attach: AttachFrontEnd
+) -> None:
+    front_end = attach(laptop.service)
+    front_end.request_done(SaveProfile(profile("Office", OFFICE_PROXY)))
+    network_manager.move(ssid=b"Hotel", connectivity=BEHIND_PORTAL, check_uri="http://check.test/")
+    laptop.ip(*LEAVE, *HOME)
+
+    def pages(status: Status) -> list[str]:
+        return [notice.url for notice in status.notices if notice.id == "TP-310"]
+
+    told = front_end.wait_for_status(lambda status: bool(pages(status)))
+    assert pages(told) == ["http://check.test/"]
+    assert (told.direct, told.profile is not None) == (False, True)
+    front_end.request_done(UseProfile(DIRECT_ID, 300))
+    assert laptop.fetch() == "by the site"
+    assert pages(front_end.status)
+    network_manager.move(ssid=b"Hotel")  # The person has signed in.
+    front_end.wait_for_status(lambda status: not pages(status))
 
 
 def test_the_first_request_after_the_start_of_a_vpn_works(

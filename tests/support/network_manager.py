@@ -26,11 +26,13 @@ class PropertyProgram(BusProgram):
     """A program on the bus that has objects with properties only.
 
     Attributes:
+        bus: The address of the bus.
         objects: The objects by their paths.
         reads: The number of calls of ``GetAll``.
     """
 
     def __init__(self, bus: str, name: str) -> None:
+        self.bus = bus
         self.objects: Objects = {}
         self.reads = 0
         super().__init__(bus, name)

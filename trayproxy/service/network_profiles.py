@@ -20,7 +20,7 @@ from trayproxy.engine.net.fd_task import wait_in_task
 from trayproxy.engine.upstream.connector import Connector, ConnectRequest
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.target import Authority
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.service.profile_changes import ProfileChanges, UnknownProfileError
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ REPEATS_S = (2.0, 5.0, 15.0, 30.0)
 """Seconds before each repetition of a look that has found nothing."""
 PROBE_LIMIT_S = 0.7
 """Seconds within which a proxy must accept a connection to count as answering here."""
+PORTAL_INTERVAL_S = 60.0
+"""Seconds between two looks for a captive portal because an upstream cannot be reached."""
 PORTAL_PAGE = "http://detectportal.firefox.com/canonical.html"
 """A page without encryption, which a captive portal replaces by its own (Mozilla's)."""
 
@@ -55,15 +57,16 @@ async def can_reach(connector: Connector, profile: Profile) -> bool:
     (`trayproxy.engine.upstream.network_grace`).
     """
 
-    async def connect(route: Route) -> None:
-        upstream = route.upstream
-        assert upstream is not None  # The route of an upstream of a profile.
+    async def connect(route: Route, upstream: Upstream) -> None:
         target = Authority(upstream.host, upstream.port)
         request = ConnectRequest(route, target, None, wait_in_task, lambda _: None)
         (await connector.connect(request)).close()
 
     first = Route.via_profile(profile)
-    attempts = [asyncio.ensure_future(connect(route)) for route in (first, *first.fallbacks)]
+    routes = (first, *first.fallbacks)
+    attempts = [
+        asyncio.ensure_future(connect(route, route.upstream)) for route in routes if route.upstream
+    ]
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(PROBE_LIMIT_S):
@@ -108,6 +111,7 @@ class NetworkProfiles:
         self._repeats: Iterator[float] = iter(())
         self._timer: asyncio.TimerHandle | None = None
         self._look: asyncio.Task[None] | None = None
+        self._portal_sought = -PORTAL_INTERVAL_S
 
     def start(self, *, is_by_hand: bool) -> None:
         """Decide for the network of the start, unless there is no rule or a person has chosen the
@@ -123,9 +127,15 @@ class NetworkProfiles:
         self._begin(SETTLE_S)
 
     def upstream_unreachable(self) -> None:
-        """Find out whether a captive portal is the reason, unless a look is pending."""
-        if self._timer is None and self._look is None:
-            self._timer = self._loop.call_later(0, self._start_look)
+        """Find out whether a captive portal is the reason, at most once in `PORTAL_INTERVAL_S`.
+
+        The profile stays, because the network is the same: the upstream may be back soon.
+        """
+        now = self._loop.time()
+        is_due = now - self._portal_sought >= PORTAL_INTERVAL_S
+        if is_due and self._timer is None and self._look is None:
+            self._portal_sought = now
+            self._look = self._loop.create_task(self._look_for_portal())
 
     def chosen_by_hand(self) -> None:
         """Keep the choice of a person until the network changes; see `NetworkRules`."""
@@ -164,18 +174,29 @@ class NetworkProfiles:
         self._look = self._loop.create_task(self._look_once())
 
     async def _look_once(self) -> None:
+        network = await self._read()
+        has_portal = self._tell_portal(network)
+        has_found = not self._rules or await self._decide(network)
+        self._look = None
+        repeat_s = next(self._repeats, None)
+        if repeat_s is not None and (not has_found or has_portal):
+            self._timer = self._loop.call_later(repeat_s, self._start_look)
+
+    async def _look_for_portal(self) -> None:
+        network = await self._read()
+        self._look = None
+        if self._tell_portal(network):
+            self._begin(REPEATS_S[0])  # Until the person has signed in.
+
+    def _tell_portal(self, network: "NetworkIdentity") -> bool:
+        """Report what the system knows about a captive portal; return True if there is one."""
         from trayproxy.desktop.network_identity.base import Portal
 
-        network = await self._read()
         if network.portal is Portal.PRESENT:
             self._report_portal(network.portal_url or PORTAL_PAGE)
         elif network.portal is Portal.ABSENT:
             self._report_portal("")
-        has_found = not self._rules or await self._decide(network)
-        self._look = None
-        repeat_s = next(self._repeats, None)
-        if repeat_s is not None and (not has_found or network.portal is Portal.PRESENT):
-            self._timer = self._loop.call_later(repeat_s, self._start_look)
+        return network.portal is Portal.PRESENT
 
     async def _decide(self, network: "NetworkIdentity") -> bool:
         """Switch if the network requires it; return whether a profile is for this network."""

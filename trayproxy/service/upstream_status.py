@@ -72,7 +72,9 @@ class UpstreamStatus:
             # Requests may alternate between the upstreams of rules.
             if self.state is not UpstreamState.OK or self._fallback_notice() != before:
                 self._set(UpstreamState.OK, None)
-        if self._portal is not None and route.profile is self._profile:
+        # A direct response may be one of the portal itself.
+        is_direct = route.upstream is None
+        if self._portal is not None and not is_direct and route.profile is self._profile:
             self._portal = None
             self._on_change()
 

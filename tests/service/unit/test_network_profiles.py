@@ -14,6 +14,7 @@ from trayproxy.control.messages import SwitchCause
 from trayproxy.desktop.network_identity.base import NetworkIdentity, Portal
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.service.network_profiles import (
+    PORTAL_INTERVAL_S,
     PORTAL_PAGE,
     REPEATS_S,
     SETTLE_S,
@@ -212,12 +213,23 @@ def test_a_captive_portal_of_the_system_is_reported_until_it_is_gone(bench: Netw
     assert bench.portals[-1] == ""
 
 
-def test_an_unreachable_upstream_leads_to_a_single_look_for_a_portal(bench: NetworkBench) -> None:
+def test_an_unreachable_upstream_leads_to_a_search_for_a_portal_once_a_minute(
+    bench: NetworkBench,
+) -> None:
+    bench.network = AT_HOME
     for _ in range(3):
         bench.rules.upstream_unreachable()
+        bench.wait(10)
+    assert (bench.reads, bench.portals) == (1, [])
+    assert bench.changes.switches == []  # The upstream may be back soon.
     bench.network = replace(AT_OFFICE, portal=Portal.PRESENT)
+    bench.wait(PORTAL_INTERVAL_S)
+    bench.rules.upstream_unreachable()
     bench.wait(0)
-    assert (bench.reads, bench.portals) == (1, [PORTAL_PAGE])
+    assert bench.portals == [PORTAL_PAGE]
+    bench.network = replace(AT_OFFICE, portal=Portal.ABSENT)
+    bench.wait(REPEATS_S[0])
+    assert bench.portals[-1] == ""
 
 
 def test_a_closed_instance_looks_no_more(bench: NetworkBench) -> None:

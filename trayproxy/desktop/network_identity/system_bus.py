@@ -55,16 +55,15 @@ def read_system_bus(bus: str) -> BusFacts:
         OSError: The bus cannot be reached.
         ValueError, KeyError: Its address is malformed or missing.
     """
-    from jeepney import DBusAddress, MessageType, message_bus, new_method_call
-    from jeepney.io.blocking import Proxy, open_dbus_connection
+    from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
+    from jeepney.io.blocking import open_dbus_connection
     from jeepney.low_level import MessageFlag
 
-    with closing(open_dbus_connection(bus=bus)) as connection:
-        driver = Proxy(message_bus, connection, timeout=LIMIT_S)
-        running = {name for name in (NETWORK_MANAGER, RESOLVED) if driver.NameHasOwner(name)[0]}
+    missing: set[str] = set()
+    with closing(open_dbus_connection(bus=bus, auth_timeout=LIMIT_S)) as connection:
 
         def get_all(name: str, path: str, interface: str) -> Properties:
-            if name not in running:
+            if name in missing:
                 return {}
             address = DBusAddress(path, bus_name=name, interface=_PROPERTIES)
             message = new_method_call(address, "GetAll", "s", (interface,))
@@ -72,9 +71,10 @@ def read_system_bus(bus: str) -> BusFacts:
             try:
                 reply = connection.send_and_get_reply(message, timeout=LIMIT_S)
             except TimeoutError:
-                running.discard(name)  # One wait is enough for a service that hangs.
+                missing.add(name)  # One wait is enough for a service that hangs.
                 return {}
-            if reply.header.message_type is not MessageType.method_return:
+            is_answer = reply.header.message_type is MessageType.method_return
+            if not is_answer or reply.header.fields.get(HeaderFields.signature) != "a{sv}":
                 return {}
             # jeepney returns a variant as its signature and its value.
             return {key: value for key, (_, value) in reply.body[0].items()}
