@@ -10,7 +10,7 @@ from trayproxy.importers.source_text import SourceText
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _POSIX = re.compile(rf"\s*(?:export\s+|setenv\s+|set\s+)?({_NAME})=(.*)")
-_FISH = re.compile(rf"\s*set\s+(?:-\S+\s+|--\S+\s+)*({_NAME})\s+(.*)")
+_FISH = re.compile(rf"\s*set\s+(?:-\S+\s+)*({_NAME})\s+(.*)")
 _POWERSHELL = re.compile(rf"\s*\$env:({_NAME})\s*=(.*)", re.IGNORECASE)
 
 

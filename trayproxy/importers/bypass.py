@@ -48,6 +48,8 @@ def import_bypass(entries: Iterable[str], *, covers_subdomains: bool) -> Importe
     rules: dict[str, None] = {}
     left_out: list[str] = []
     for entry in entries:
+        if len(rules) > MAX_RULES:
+            break
         made = list(_rules(entry.strip(), covers_subdomains))
         if made and all(map(_is_rule, made)):
             rules |= dict.fromkeys(made)
@@ -56,7 +58,7 @@ def import_bypass(entries: Iterable[str], *, covers_subdomains: bool) -> Importe
     kept = tuple(rules)[:MAX_RULES]
     notes = []
     if len(kept) < len(rules):
-        notes.append(f"Only the first {MAX_RULES} of {len(rules)} rules without a proxy are used.")
+        notes.append(f"Only the first {MAX_RULES} rules about hosts without a proxy are used.")
     if left_out:
         quoted = ", ".join(f"“{entry[:60]}”" for entry in left_out[:_MAX_QUOTED])
         more = "" if len(left_out) <= _MAX_QUOTED else f" and {len(left_out) - _MAX_QUOTED} more"

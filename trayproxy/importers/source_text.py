@@ -8,7 +8,7 @@ from trayproxy.importers.found import Place, UnreadableSourceError
 
 MAX_SIZE = 1 << 20
 """The largest file that is read, in octets. Real files have a few thousand."""
-MAX_LINES = 20_000
+MAX_LINES = 10_000
 MAX_LINE_LENGTH = 8_192
 
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}

@@ -87,6 +87,7 @@ def test_an_invalid_address_is_left_out_without_its_password(value: str, why: st
         ('https_proxy="http://p:1"; export https_proxy', "http://p:1"),
         ("set -gx https_proxy http://p:1", "http://p:1"),
         ("set -x --global https_proxy 'http://p:1'", "http://p:1"),
+        ("set " + "--a " * 1000 + ";", None),
         ('$env:https_proxy = "http://p:1"', "http://p:1"),
         ("set https_proxy=http://p:1", "http://p:1"),
         ("https_proxy=", ""),

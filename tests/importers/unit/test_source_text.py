@@ -168,4 +168,6 @@ def test_a_long_list_is_cut() -> None:
     names = [f"h{number}.example" for number in range(500)]
     found = import_bypass(names, covers_subdomains=True)
     assert len(found.rules) == MAX_RULES
-    assert found.notes == (f"Only the first {MAX_RULES} of 1000 rules without a proxy are used.",)
+    assert found.notes == (
+        f"Only the first {MAX_RULES} rules about hosts without a proxy are used.",
+    )
