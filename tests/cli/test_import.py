@@ -27,8 +27,8 @@ proxy.example  (Cntlm: {file})
 TOLD = (
     "A password is in clear text in {file}, line 4 (Password). Delete it there as soon as no other "
     "program needs it.\n"
-    "Programs that are set to Cntlm at 127.0.0.1:3129 still use it. Quit Cntlm, and set these "
-    "programs, or TrayProxy's port, to the same address.\n"
+    "Programs whose proxy is 127.0.0.1:3129 still use Cntlm. Quit Cntlm; then set these programs "
+    "to TrayProxy's address, or TrayProxy's port to 3129.\n"
 )
 
 
@@ -129,6 +129,19 @@ def test_a_rejected_password_is_told_and_tried_once(
     assert "The password for “Office” was not saved. The proxy did not accept this pass" in err
     # The password still stands in the file.
     assert "line 4 (Password). Delete it there" in err
+
+
+def test_one_password_of_an_account_is_tried(
+    cli: Cli, cntlm_conf: Path, service: FakeServiceHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two wrong passwords of one user would be two failed log-ons."""
+    monkeypatch.setenv("https_proxy", "http://CORP%5Cjdoe:other@proxy.example:8080")
+    service.failure = REJECTED
+    code, _, err = cli("import", "--yes", "--try-passwords")
+    assert code == 4
+    logins = [each.login for each in service.requests if isinstance(each, SaveLogin)]
+    assert [each.password for each in logins if each.user == "CORP\\jdoe"] == [SECRET]
+    assert "Another password for “Office” was tried already.\n" in err
 
 
 def test_without_a_keyring_the_password_stays_in_memory(

@@ -156,31 +156,46 @@ def _add(
     paths: Paths, planned: Sequence[PlannedProfile], arguments: Arguments, *, can_ask: bool
 ) -> int:
     """Add the new profiles, and try their passwords; return the exit code."""
-    chosen: list[tuple[PlannedProfile, Profile]] = []
-    for each in planned:
-        if each.profile is None:
-            continue
-        if each.decision is ImportDecision.NEW:
-            if not arguments.yes and not _confirms(f"Add {_name(each.profile)}?"):
-                continue
-            with open_settings(paths) as settings:
-                settings.save(each.profile)
-            print_message(f"Added {_name(each.profile)}.")
-        chosen.append((each, each.profile))
-    if not any(each.decision is ImportDecision.NEW for each, _ in chosen):
-        print_message("No profile was added.")
+    chosen = _add_profiles(paths, planned, asks=not arguments.yes)
     code = int(ExitCode.DONE)
+    tried: set[str] = set()
     for each, profile in chosen:
         password = each.found.password
         if password is not None:
             may_ask = can_ask and not arguments.yes
-            is_tried = arguments.try_passwords or (may_ask and _may_try(profile, password))
-            if is_tried:
+            if profile.id in tried:
+                # Two wrong passwords of one user would be two failed log-ons.
+                print_message(f"Another password for {_name(profile)} was tried already.")
+            elif arguments.try_passwords or (may_ask and _may_try(profile, password)):
+                tried.add(profile.id)
                 code = _try_password(paths, profile, each.found.user, password) or code
             if advice := removal_text(each.found.source, password):
                 print_message(advice)
         _tell_address(each)
     return code
+
+
+def _add_profiles(
+    paths: Paths, planned: Sequence[PlannedProfile], *, asks: bool
+) -> list[tuple[PlannedProfile, Profile]]:
+    """Add the new profiles; return the settings whose profile exists, with this profile."""
+    chosen: list[tuple[PlannedProfile, Profile]] = []
+    declined: set[str] = set()
+    for each in planned:
+        profile = each.profile
+        if profile is None or profile.id in declined:
+            continue
+        if each.decision is ImportDecision.NEW:
+            if asks and not _confirms(f"Add {_name(profile)}?"):
+                declined.add(profile.id)
+                continue
+            with open_settings(paths) as settings:
+                settings.save(profile)
+            print_message(f"Added {_name(profile)}.")
+        chosen.append((each, profile))
+    if not any(each.decision is ImportDecision.NEW for each, _ in chosen):
+        print_message("No profile was added.")
+    return chosen
 
 
 def _may_try(profile: Profile, password: FoundPassword) -> bool:
@@ -244,10 +259,10 @@ def _secret_in_keyring(service: str, user: str) -> str:
 def _tell_address(planned: PlannedProfile) -> None:
     found = planned.found
     if planned.decision is ImportDecision.NEW and found.listens_at:
-        title = TITLES[found.source]
+        title, port = TITLES[found.source], found.listens_at.rpartition(":")[2]
         print_message(
-            f"Programs that are set to {title} at {found.listens_at} still use it. Quit {title}, "
-            "and set these programs, or TrayProxy's port, to the same address."
+            f"Programs whose proxy is {found.listens_at} still use {title}. Quit {title}; then set "
+            f"these programs to TrayProxy's address, or TrayProxy's port to {port}."
         )
 
 

@@ -13,11 +13,13 @@ from trayproxy.importers.found import (
     Source,
 )
 from trayproxy.importers.plan import ImportDecision, PlannedProfile
+from trayproxy.profiles.profile import SignIn
 
 JSON_SCHEMA = 1
 """The version of the ``--json`` output; raised when a member is removed or changes its meaning."""
 
 _NOTE_LENGTH = 700
+_SIGN_IN_TEXTS = {SignIn.SSO: "your Windows or Kerberos sign-in", SignIn.NONE: "none"}
 _REPLACING = {
     Source.NPM: "“trayproxy recipe npm --apply” replaces it.",
     Source.GIT: "“trayproxy recipe git --apply” replaces it.",
@@ -47,6 +49,7 @@ def _profile_lines(planned: PlannedProfile) -> Iterator[str]:
         "Otherwise": ", ".join(others),
         "PAC script": found.pac.title if found.pac else "",
         "User name": found.user,
+        "Sign-in": _SIGN_IN_TEXTS.get(found.sign_in, ""),
         "Method": METHOD_NAMES.get(found.method, ""),
         "Not used for": ", ".join(found.bypass),
         "Password": password_sentence(found.password) if found.password else "",
