@@ -53,3 +53,28 @@ def as_rows(listeners: Iterable[FurtherListener]) -> list[tuple[str, str]]:
         for one in listeners
         if one.problem is None
     ]
+
+
+def container_address(paths: Paths) -> str:
+    """Return the address at which containers and WSL on this computer reach TrayProxy, or will when
+    it runs; empty if the settings do not let them connect, or there is no such network."""
+    try:
+        config = SettingsStore(paths.config_file).load()
+    except SettingsError:
+        return ""
+    if not config.listen.containers:
+        return ""
+    status = running_status(paths)
+    if status is not None:
+        found = [(one.to, one.address) for one in status.listeners if one.kind == "containers"]
+    else:
+        # Here, because only this case needs the adapters.
+        from trayproxy.desktop.virtual_adapters.base import adapter_addresses
+        from trayproxy.desktop.virtual_adapters.factory import container_addresses
+        from trayproxy.service.listener_plan import plan_listeners
+
+        of_containers = container_addresses(adapter_addresses())
+        planned = plan_listeners(config, config.listen.port, of_containers, of_containers)
+        found = [(one.to, one.address) for one in planned if one.kind == "containers"]
+    # Every network of containers reaches every address; docker0 stays when other networks end.
+    return min(found, key=lambda one: (one[0] != "docker0", one), default=("", ""))[1]

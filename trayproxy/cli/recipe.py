@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from trayproxy.cli import recipe_problems as problems
+from trayproxy.cli.further_listeners import container_address
 from trayproxy.cli.local_address import present_address
 from trayproxy.cli.output import CommandError, json_line, print_line, print_message, printable_line
 from trayproxy.cli.proxy_variables import report_no_certificates
@@ -268,7 +269,8 @@ def _entry(tool: str, values: PlaceholderValues) -> RecipeEntry:
 def _placeholder_values(paths: Paths, address: str) -> PlaceholderValues:
     profile = _settings(paths).profile
     bypass = bypass_rules(profile.bypass) if profile else ()
-    return PlaceholderValues(address, bypass, _ca_file(paths), _program())
+    container = container_address(paths)
+    return PlaceholderValues(address, bypass, _ca_file(paths), _program(), container)
 
 
 def _ca_file(paths: Paths) -> str:

@@ -20,6 +20,7 @@ NAMES = (
     "ca_fish",
     "ca_powershell",
     "ca_sh",
+    "container_hint",
     "container_url",
     "host",
     "no_proxy",
@@ -61,12 +62,15 @@ class PlaceholderValues:
         ca: The path of a file with the certificates that programs must trust; empty if programs
             need none.
         program: The command that runs TrayProxy.
+        container_address: The address at which containers and WSL on this computer reach TrayProxy,
+            ``172.17.0.1:3128``; empty if TrayProxy does not serve them.
     """
 
     address: str
     bypass: tuple[BypassRule, ...] = ()
     ca: str = ""
     program: str = "trayproxy"
+    container_address: str = ""
 
     @property
     def inexpressible(self) -> tuple[str, ...]:
@@ -123,7 +127,8 @@ def _text(name: str, values: PlaceholderValues) -> str:
         "ca_fish": re.sub(r"[\\']", r"\\\g<0>", values.ca),
         "ca_powershell": values.ca.replace("'", "''"),
         "ca_sh": values.ca.replace("'", "'\\''"),
-        "container_url": f"http://{_CONTAINER_HOST}:{port}",
+        "container_hint": _container_hint(values.container_address),
+        "container_url": f"http://{values.container_address or f'{_CONTAINER_HOST}:{port}'}",
         "host": host.removeprefix("[").removesuffix("]"),
         "port": port,
         "port_number": port,
@@ -131,6 +136,14 @@ def _text(name: str, values: PlaceholderValues) -> str:
         "trayproxy": values.program.replace("%", "%%"),
         "url": f"http://{values.address}",
     }[name]
+
+
+def _container_hint(address: str) -> str:
+    """Return a sentence about containers with a network of their own."""
+    if address:
+        return f"Containers with a network of their own reach TrayProxy at http://{address}."
+    how = "trayproxy containers on"
+    return f"Containers with a network of their own reach TrayProxy only after: {how}."
 
 
 def _hosts(notation: str, bypass: Sequence[BypassRule]) -> tuple[str, ...]:

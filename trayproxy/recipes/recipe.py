@@ -44,6 +44,8 @@ class ToolFile(Struct, frozen=True, forbid_unknown_fields=True):
         override: Paths from variables which, if set, make the program look nowhere else.
         new: The path of a new file if none of the paths exists; empty for the first path.
         if_exists: If not empty, the file is changed only if one of these paths exists.
+        or_containers: True if the file is also changed, without `if_exists`, while TrayProxy serves
+            containers and WSL on this computer.
         admin: True for a file of the system, which only an administrator may change.
     """
 
@@ -57,6 +59,7 @@ class ToolFile(Struct, frozen=True, forbid_unknown_fields=True):
     override: tuple[str, ...] = ()
     new: str = ""
     if_exists: tuple[str, ...] = ()
+    or_containers: bool = False
     admin: bool = False
 
     def paths_on(self, system: SystemName) -> tuple[str, ...]:

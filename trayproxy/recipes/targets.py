@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
+from msgspec import structs
+
 from trayproxy.desktop.system_name import SystemName
 from trayproxy.recipes.formats.setting import Setting
 from trayproxy.recipes.placeholders import PlaceholderValues, fill_setting
@@ -43,7 +45,7 @@ def targets(
     """
     # A file may have settings for a company's CA only.
     files = (file for file in recipe.files if file.settings or values.ca)
-    found = ((file, path_of(file, computer)) for file in files)
+    found = ((file, path_of(_in_use(file, values), computer)) for file in files)
     return tuple(
         FileTarget(
             path,
@@ -55,6 +57,11 @@ def targets(
         for file, path in found
         if path is not None
     )
+
+
+def _in_use(file: ToolFile, values: PlaceholderValues) -> ToolFile:
+    is_needed = file.or_containers and values.container_address
+    return structs.replace(file, if_exists=()) if is_needed else file
 
 
 def path_of(file: ToolFile, computer: Computer) -> str | None:

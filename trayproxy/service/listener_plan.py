@@ -56,28 +56,30 @@ def plan_listeners(
     listen = config.listen
     planned = [*_forwards(config)]
     if listen.containers:
+        # A program in a container gets a single address, whichever network the container has.
+        networks = tuple(found.network for found in of_containers)
         planned += [
             PlannedListener(
                 ListenerKind.CONTAINERS,
                 str(found.address),
                 port,
                 found.adapter,
-                (found.network,),
+                networks,
             )
             for found in of_containers
         ]
     if listen.devices:
-        networks = tuple(map(ip_network, listen.devices))
+        allowed = tuple(map(ip_network, listen.devices))
         planned += [
             PlannedListener(
                 ListenerKind.DEVICES,
                 host,
                 port,
                 ", ".join(listen.devices),
-                networks,
+                allowed,
                 needs_password=listen.devices_password,
             )
-            for host in _device_hosts(listen, {one.version for one in networks}, addresses)
+            for host in _device_hosts(listen, {one.version for one in allowed}, addresses)
         ]
     # Containers come before other devices: their adapters have an access control of their own.
     return tuple({(one.host, one.port): one for one in reversed(planned)}.values())[::-1]

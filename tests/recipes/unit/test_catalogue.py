@@ -1,5 +1,6 @@
 """Tests for trayproxy.recipes.catalogue, and of all data files against the schema."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -112,6 +113,11 @@ BYPASS = (
     [
         ("{url} {address} {host} {port}", "http://127.0.0.1:3128 127.0.0.1:3128 127.0.0.1 3128"),
         ("{container_url}", "http://host.docker.internal:3128"),
+        (
+            "{container_hint}",
+            "Containers with a network of their own reach TrayProxy only after: "
+            "trayproxy containers on.",
+        ),
         ("{no_proxy}", "localhost,127.0.0.1,::1,.corp.example,10.0.0.0/8"),
         ("{no_proxy_stars}", "localhost,127.0.0.1,::1,*.corp.example,intra"),
         ("{no_proxy_java}", "localhost|127.*|[::1]|*.corp.example|intra|127.0.0.1"),
@@ -266,3 +272,12 @@ def test_the_lines_for_windows_and_macos_replace_the_others() -> None:
         ("commands",),
         ("windows_commands",),
     ]
+
+
+def test_containers_get_the_address_of_their_network_and_docker_engine_its_file() -> None:
+    here = computer(SystemName.LINUX)
+    assert not targets(load("docker"), here, VALUES)
+    values = replace(VALUES, container_address="172.17.0.1:3128")
+    (target,) = targets(load("docker"), here, values)
+    assert [setting.value for setting in target.settings[:2]] == ["http://172.17.0.1:3128"] * 2
+    assert fill("{container_hint}", values).endswith("reach TrayProxy at http://172.17.0.1:3128.")

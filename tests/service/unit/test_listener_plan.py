@@ -64,6 +64,16 @@ def test_containers_connect_at_their_adapter_only_from_its_network() -> None:
     assert listener.to == "docker0"
 
 
+def test_each_network_of_containers_reaches_each_address() -> None:
+    compose = on("br-0123456789ab", "172.18.0.1", "172.18.0.0/16")
+    config = Config(ListenAddress(containers=True))
+    found = plan_listeners(config, 3128, (DOCKER, compose), (DOCKER, compose))
+    assert [(one.address, one.networks) for one in found] == [
+        ("172.17.0.1:3128", (DOCKER.network, compose.network)),
+        ("172.18.0.1:3128", (DOCKER.network, compose.network)),
+    ]
+
+
 def test_an_address_of_containers_is_not_for_other_devices() -> None:
     config = Config(ListenAddress("0.0.0.0", devices=DEVICES, containers=True))
     assert [address for kind, address, _ in planned(config) if kind == "devices"] == [
