@@ -40,6 +40,10 @@ class Clients:
         argv = [sys.executable, "-c", _REQUESTS, url, str(trust or "")]
         return self._start(argv, http_proxy=proxy, https_proxy=proxy)
 
+    def start(self, *argv: str) -> Job:
+        """Run a program without an address of the proxy."""
+        return self._start(list(argv))
+
     def git(self, proxy: str, *arguments: str, trust: Path | None = None) -> Job:
         """Run a Git command through a proxy."""
         options = ["-c", f"http.proxy={proxy}", "-c", "user.name=Test", "-c", "user.email=t@test"]
