@@ -170,7 +170,7 @@ def test_undo_holds_until_the_network_changes(laptop: Laptop, attach: AttachFron
     status = front_end.wait_for_status(lambda status: status.network_switch is None)
     assert status.profile is not None
     assert status.profile.name == "Lab"
-    laptop.ip("address add 192.0.2.9/24 dev far")
+    laptop.ip("route replace default via 192.0.2.2")
     again = front_end.wait_for_status(lambda status: cause(status) is SwitchCause.ANSWERS)
     assert again.profile is not None
     assert again.profile.name == "Office"

@@ -104,6 +104,10 @@ DIRECT = PresentChoice(OFFICE.id, is_direct=True)
         (BRANCH, (OFFICE, LAB), AT_LAB, {OFFICE.id}, None),
         (HOME, (replace(OFFICE, else_direct=True), LAB), AT_OFFICE, set(), None),
         (HOME, (), PresentChoice(""), set(), None),
+        # There is no network, or one that leads nowhere.
+        (NetworkIdentity(), (OFFICE_ON, LAB_ON), AT_OFFICE, set(), None),
+        (NetworkIdentity(dns_suffixes=("x",)), (OFFICE_ON, LAB_ON), AT_OFFICE, set(), None),
+        (NetworkIdentity(), (OFFICE_ON, LAB_ON), AT_OFFICE, {LAB.id}, TO_LAB),
     ],
 )
 def test_decisions(

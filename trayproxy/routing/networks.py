@@ -3,7 +3,7 @@
 The first profile in menu order with a fulfilled condition is used (`trayproxy.profiles.use_on` has
 the syntax). If there is none, and the present profile is for other networks only, programs connect
 directly, provided that the profile says so (`Profile.else_direct`). Otherwise the present choice
-stays.
+stays, also while there is no network at all: a cable may be unplugged for a moment.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -23,7 +23,7 @@ class PresentChoice:
         profile_id: The id of the active profile; while programs connect directly, of the profile
             that was active before. Empty if there is none.
         is_direct: True if programs connect directly.
-        is_by_hand: True if a person has chosen since the last change of the network.
+        is_by_hand: True if a person has chosen on this network.
     """
 
     profile_id: str
@@ -70,6 +70,8 @@ def decide(
         if found is not None:
             is_in_force = profile.id == present.profile_id and not present.is_direct
             return None if is_in_force else NetworkDecision(profile.id, *found)
+    if not network.is_connected:
+        return None
     chosen = next((one for one in profiles if one.id == present.profile_id), None)
     if chosen is None or present.is_direct or not (chosen.use_on and chosen.else_direct):
         return None

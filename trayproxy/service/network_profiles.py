@@ -112,17 +112,21 @@ class NetworkProfiles:
         self._timer: asyncio.TimerHandle | None = None
         self._look: asyncio.Task[None] | None = None
         self._portal_sought = -PORTAL_INTERVAL_S
+        self._network: NetworkIdentity | None = None
+        self._may_have_moved = False
 
     def start(self, *, is_by_hand: bool) -> None:
-        """Decide for the network of the start, unless there is no rule or a person has chosen the
-        profile for this run."""
+        """Decide for the network of the start, if there is a rule.
+
+        `is_by_hand` is True if a person has chosen the profile for this run.
+        """
         self._is_by_hand = is_by_hand
-        if self._rules and not is_by_hand:
+        if self._rules:
             self._begin(0)
 
     def network_changed(self) -> None:
-        """Decide for another network: the choice of a person holds no longer."""
-        self._is_by_hand = False
+        """Decide for another network; the choice of a person holds if it is the same network."""
+        self._may_have_moved = True
         self._report_portal("")
         self._begin(SETTLE_S)
 
@@ -176,11 +180,25 @@ class NetworkProfiles:
     async def _look_once(self) -> None:
         network = await self._read()
         has_portal = self._tell_portal(network)
+        self._note_move(network)
         has_found = not self._rules or await self._decide(network)
         self._look = None
         repeat_s = next(self._repeats, None)
         if repeat_s is not None and (not has_found or has_portal):
             self._timer = self._loop.call_later(repeat_s, self._start_look)
+
+    def _note_move(self, network: "NetworkIdentity") -> None:
+        """End the choice of a person if this is another network than at the last look.
+
+        After a suspend, the network is often the same, but is there only after some seconds.
+        """
+        if not network.is_connected:
+            return
+        if self._may_have_moved:
+            self._may_have_moved = False
+            if self._network is None or not network.is_same_network(self._network):
+                self._is_by_hand = False
+        self._network = network
 
     async def _look_for_portal(self) -> None:
         network = await self._read()

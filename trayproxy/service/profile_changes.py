@@ -346,9 +346,16 @@ class ProfileChanges:
         for profile in before.profiles:
             if config.by_id(profile.id) is None:
                 self._desk.profile_deleted(profile.id)
-        directly = self._temporary is None and config.is_direct
-        self._publisher.set_network_switch(None)
-        self._switch(self._temporary or config.profile, directly=directly)
+        switch = self._publisher.own_values.network_switch
+        by_network = config.by_id(switch.profile_id) if switch is not None else None
+        is_direct = switch is not None and switch.profile_id == DIRECT_ID
+        if (by_network is not None or is_direct) and config.active == before.active:
+            # The choice of the network stays, until it decides again.
+            self._switch(by_network, directly=is_direct)
+        else:
+            directly = self._temporary is None and config.is_direct
+            self._publisher.set_network_switch(None)
+            self._switch(self._temporary or config.profile, directly=directly)
         self.network_rules.profiles_changed()
 
     def _switch(self, profile: Profile | None, *, directly: bool) -> None:

@@ -65,6 +65,29 @@ def test_only_a_plain_web_address_is_opened(url: str) -> None:
     assert web_url("https://x/") == "https://x/"
 
 
+HOME = NetworkIdentity(gateways=(Gateway("192.168.1.1", "02:00:5e:10:00:01"),))
+
+
+@pytest.mark.parametrize(
+    ("other", "is_same"),
+    [
+        (HOME, True),
+        (NetworkIdentity(gateways=(Gateway("192.168.1.1"),)), True),
+        (NetworkIdentity(gateways=(*HOME.gateways, Gateway("fe80::1"))), True),
+        (NetworkIdentity(gateways=(Gateway("192.168.1.1", "02:00:5e:10:00:02"),)), False),
+        (NetworkIdentity(gateways=(Gateway("192.168.2.1"),)), False),
+        (NetworkIdentity(wifi=("home",), gateways=HOME.gateways), False),
+        (NetworkIdentity(gateways=HOME.gateways, vpns=("tun0",)), False),
+        (NetworkIdentity(), False),
+    ],
+)
+def test_two_readings_of_the_same_network_are_recognised(
+    other: NetworkIdentity, is_same: bool
+) -> None:
+    assert HOME.is_same_network(other) is is_same
+    assert other.is_same_network(HOME) is is_same
+
+
 # --- macOS ---------------------------------------------------------------------------------------
 
 NWI = """\

@@ -11,7 +11,7 @@ import pytest
 from tests.service.manual_clock_loop import ManualClockLoop
 from tests.support.values import LAB, OFFICE
 from trayproxy.control.messages import SwitchCause
-from trayproxy.desktop.network_identity.base import NetworkIdentity, Portal
+from trayproxy.desktop.network_identity.base import Gateway, NetworkIdentity, Portal
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.service.network_profiles import (
     PORTAL_INTERVAL_S,
@@ -23,8 +23,10 @@ from trayproxy.service.network_profiles import (
 
 OFFICE_ON = replace(OFFICE, use_on=("dns:corp.example",), else_direct=True)
 LAB_ON = replace(LAB, use_on=("answers",))
-AT_OFFICE = NetworkIdentity(dns_suffixes=("corp.example",))
-AT_HOME = NetworkIdentity(dns_suffixes=("home.example",))
+AT_OFFICE = NetworkIdentity(gateways=(Gateway("10.1.0.1"),), dns_suffixes=("corp.example",))
+AT_HOME = NetworkIdentity(gateways=(Gateway("192.168.1.1"),), dns_suffixes=("home.example",))
+AT_A_CAFE = NetworkIdentity(wifi=("Cafe",), gateways=(Gateway("192.168.1.1"),))
+UNPLUGGED = NetworkIdentity()
 TO_OFFICE = (OFFICE.id, SwitchCause.DNS, "corp.example")
 TO_DIRECT = (DIRECT_ID, SwitchCause.ELSEWHERE, "Office")
 
@@ -119,7 +121,12 @@ def test_a_choice_by_hand_holds_until_the_network_changes(bench: NetworkBench) -
     bench.rules.chosen_by_hand()
     bench.wait(sum(REPEATS_S))
     assert bench.changes.switches == [TO_DIRECT]
-    bench.move(AT_HOME)
+    # A suspend, or another address of the same network; it comes up slowly.
+    bench.move(UNPLUGGED)
+    bench.network = AT_HOME
+    bench.wait(REPEATS_S[0])
+    assert bench.changes.switches == [TO_DIRECT]
+    bench.move(AT_A_CAFE)
     assert bench.changes.switches == [TO_DIRECT, TO_DIRECT]
 
 
@@ -150,11 +157,17 @@ def test_a_profile_for_any_network_with_its_proxy_is_tried(bench: NetworkBench) 
 
 
 def test_a_network_that_comes_up_slowly_is_found_a_little_later(bench: NetworkBench) -> None:
-    bench.move(NetworkIdentity())
+    bench.move(replace(AT_OFFICE, dns_suffixes=()))
     assert bench.changes.switches == [TO_DIRECT]
     bench.network = AT_OFFICE
     bench.wait(REPEATS_S[0])
     assert bench.changes.switches == [TO_DIRECT, TO_OFFICE]
+
+
+def test_an_unplugged_cable_changes_nothing(bench: NetworkBench) -> None:
+    bench.move(UNPLUGGED)
+    bench.move(AT_OFFICE)
+    assert bench.changes.switches == []
 
 
 def test_looks_end_after_a_few_repetitions(bench: NetworkBench) -> None:
@@ -167,7 +180,7 @@ def test_looks_end_after_a_few_repetitions(bench: NetworkBench) -> None:
     assert bench.reads == 2 + len(REPEATS_S)
 
 
-def test_the_start_reads_no_network_without_rules_and_after_a_choice_for_this_run(
+def test_the_start_reads_no_network_without_rules_and_keeps_a_choice_for_this_run(
     loop: ManualClockLoop,
 ) -> None:
     without = NetworkBench(loop, OFFICE, LAB)
@@ -176,8 +189,8 @@ def test_the_start_reads_no_network_without_rules_and_after_a_choice_for_this_ru
     chosen.network = AT_HOME
     chosen.rules.start(is_by_hand=True)
     without.wait(60)
-    assert (without.reads, chosen.reads) == (0, 0)
-    chosen.move(AT_HOME)
+    assert (without.reads, chosen.changes.switches) == (0, [])
+    chosen.move(AT_A_CAFE)
     assert chosen.changes.switches == [TO_DIRECT]
     chosen.rules.close()
 

@@ -242,3 +242,21 @@ async def test_a_switch_because_of_the_network_ends_a_temporary_direct_connectio
     harness.profiles.switch_by_network("lab", SwitchCause.VPN, "tun0")
     assert harness.router.profile == LAB
     assert harness.publisher.status().direct_until is None
+
+
+async def test_a_reload_keeps_the_choice_of_the_network_unless_a_person_has_chosen(
+    tmp_path: Path,
+) -> None:
+    harness = ChangesHarness(tmp_path)
+    profiles, file = harness.profiles, tmp_path / "config.toml"
+    for profile_id in ("lab", DIRECT_ID):
+        profiles.switch_by_network(profile_id, SwitchCause.WIFI, "Lab-Wi-Fi")
+        file.write_text(file.read_text() + "\n# a comment\n")
+        profiles.reload()
+        assert harness.publisher.status().network_switch is not None
+        assert harness.router.is_direct is (profile_id == DIRECT_ID)
+        assert (harness.router.profile == LAB) is (profile_id == "lab")
+    file.write_text(file.read_text().replace('active = "office"', 'active = "lab"'))
+    profiles.reload()
+    assert harness.router.profile == LAB
+    assert harness.publisher.status().network_switch is None

@@ -64,6 +64,29 @@ class NetworkIdentity:
     portal: Portal = Portal.UNKNOWN
     portal_url: str = ""
 
+    @property
+    def is_connected(self) -> bool:
+        """True if there is a way to other networks, or a wireless network."""
+        return bool(self.gateways or self.wifi or self.vpns)
+
+    def is_same_network(self, other: "NetworkIdentity") -> bool:
+        """Return True if both were read on the same network, as far as the facts show.
+
+        A hardware address may be unknown at first, and IPv6 gateways announce themselves later than
+        others (RFC 4861, section 6.2), so they count only where both sides have them.
+        """
+        names = (self.wifi, self.dns_suffixes, self.vpns)
+        if names != (other.wifi, other.dns_suffixes, other.vpns):
+            return False
+        ours, theirs = self._main_gateways(), other._main_gateways()
+        macs = ((ours[address], theirs[address]) for address in ours if address in theirs)
+        return ours.keys() == theirs.keys() and all(a == b or not (a and b) for a, b in macs)
+
+    def _main_gateways(self) -> dict[str, str]:
+        """Return the hardware addresses of the IPv4 gateways; without one, of all gateways."""
+        found = {gateway.address: gateway.mac for gateway in self.gateways}
+        return {address: mac for address, mac in found.items() if ":" not in address} or found
+
 
 ReadNetwork = Callable[[], NetworkIdentity]
 """Reads the present network. Never raises an error: unknown facts are empty."""
