@@ -172,6 +172,24 @@ def test_the_networks_of_a_profile_can_be_given_and_are_shown(cli: Cli, config: 
     assert (active_profile(config).use_on, active_profile(config).else_direct) == ((), False)
 
 
+def test_a_client_certificate_can_be_given_and_is_shown(
+    cli: Cli, config: Path, tmp_path: Path
+) -> None:
+    for name in ("c.pem", "k.pem"):
+        (tmp_path / name).touch()
+    cli(*ADD_OFFICE)
+    files = [f"{tmp_path}/c.pem", "--client-key", f"{tmp_path}/k.pem"]
+    assert cli("profiles", "edit", "Office", "--client-certificate", *files)[0] == 0
+    profile = active_profile(config)
+    assert profile.client_certificate == f"{tmp_path}/c.pem"
+    assert profile.client_key == f"{tmp_path}/k.pem"
+    shown = cli("profiles", "show")[1]
+    assert f"Your cert.:   {tmp_path}/c.pem\n" in shown
+    assert f"Its key:      {tmp_path}/k.pem\n" in shown
+    missing = cli("profiles", "edit", "Office", "--client-certificate", f"{tmp_path}/no.pem")
+    assert (missing[0], "no such file" in missing[2]) == (2, True)
+
+
 def test_a_ticket_can_be_requested_for_the_own_sign_in_only(cli: Cli, config: Path) -> None:
     code, _, err = cli(*ADD_OFFICE, "--get-ticket")
     assert (code, "only for your own sign-in" in err) == (1, True)
@@ -364,6 +382,19 @@ def test_logout_deletes_the_password(cli: Cli, service: FakeServiceHandler) -> N
     # The message is true even if no password was saved.
     assert (code, err) == (0, "TrayProxy no longer keeps a password of “Office”.\n")
     assert service.requests == [ForgetLogin("office")]
+
+
+def test_the_password_of_a_certificate_is_saved(cli: Cli, service: FakeServiceHandler) -> None:
+    code, _, err = cli("login", "--certificate", "--stdin", stdin=SECRET.encode())
+    assert (code, "has no client certificate" in err, service.requests) == (1, True, [])
+    service.config = service.config.with_profile(replace(OFFICE, client_certificate="/jd.p12"))
+    code, _, err = cli("login", "--certificate", "--stdin", stdin=SECRET.encode())
+    assert (code, err) == (0, "The password opens the certificate; it is saved.\n")
+    assert service.requests == [SaveLogin("office", Login("", SECRET), is_certificate=True)]
+    service.kept_in_memory = KeptInMemory(Problem("TP-402", "No keyring", "None."))
+    code, _, err = cli("login", "--certificate", "--stdin", stdin=SECRET.encode())
+    assert code == 0
+    assert "until it quits" in err
 
 
 def test_a_typed_password_is_not_echoed(

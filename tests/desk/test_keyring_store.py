@@ -142,6 +142,30 @@ def test_no_service_name_is_a_prefix_of_another() -> None:
     assert not any(a.startswith(b) for a, b in permutations(names, 2))
 
 
+def test_the_password_of_a_certificate_has_an_entry_of_its_own() -> None:
+    backend = InMemoryBackend()
+    store = store_on(backend)
+    profile = replace(OFFICE, client_certificate="/home/jd/jd.p12")
+    assert store.find_certificate_password(profile).result(SOON) == ""
+    store.save(profile, RIGHT)
+    assert store.save_certificate_password(profile, "of the file").result(SOON) is None
+    assert store.find_certificate_password(profile).result(SOON) == "of the file"
+    assert store.find(profile).result(SOON).login == RIGHT
+    other_file = replace(profile, client_certificate="/home/jd/other.p12")
+    assert store.find_certificate_password(other_file).result(SOON) == ""
+    names = {service for service, _ in backend.entries}
+    assert len(names) == 2
+    assert not any(a.startswith(b) for a, b in permutations(names, 2))
+    store.forget(profile).result(SOON)
+    assert backend.entries == {}
+
+
+def test_an_empty_password_of_a_certificate_is_not_saved() -> None:
+    store = store_on(InMemoryBackend())
+    problem = store.save_certificate_password(replace(OFFICE, client_certificate="/c.p12"), "")
+    assert problem.result(SOON) is not None
+
+
 def test_a_profile_with_a_changed_upstream_finds_no_entry() -> None:
     store = store_on(InMemoryBackend())
     store.save(OFFICE, RIGHT)

@@ -21,6 +21,7 @@ from trayproxy.engine.net.handshake_error import HandshakeError
 from trayproxy.engine.net.socket_stream import CHUNK
 from trayproxy.engine.net.tls import (
     MAX_CA_FILE,
+    TlsFiles,
     TlsStream,
     TrustStore,
     handshake_error,
@@ -296,7 +297,11 @@ NO_AGREEMENT = "It did not agree on an encryption."
         *((name, UNENCRYPTED) for name in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")),
         *((name, UNENCRYPTED) for name in ("PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")),
         *((name, OLD) for name in ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_INTERNAL_VERSION")),
-        *((name, NO_AGREEMENT) for name in ("SSLV3_ALERT_HANDSHAKE_FAILURE", "")),
+        ("", NO_AGREEMENT),
+        (
+            "SSLV3_ALERT_HANDSHAKE_FAILURE",
+            "It did not agree on an encryption, or it demands a certificate of yours.",
+        ),
     ],
 )
 def test_a_failed_handshake_is_explained_by_the_error_of_openssl(
@@ -453,7 +458,7 @@ def test_a_ca_file_above_the_limit_is_rejected(
     path.write_bytes(octets)
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        reading = TrustStore(loop).load(str(path))
+        reading = TrustStore(loop).load(TlsFiles(str(path)))
         if beyond:
             with pytest.raises(HandshakeError):
                 loop.run_until_complete(reading)

@@ -143,6 +143,14 @@ def test_an_empty_text_means_the_defaults() -> None:
         ('mood = "good"', 'spn = "proxy.example"', 16, "as HTTP/proxy.corp.example"),
         ('mood = "good"', "spn = 1", 16, "spn is a text"),
         ('mood = "good"', "canonical_name = 1", 16, "canonical_name is true or false"),
+        ('mood = "good"', 'client_certificate = "jd.p12"', 16, "full path"),
+        ('mood = "good"', 'client_key = "/k.pem"', 12, "certificate of this key"),
+        (
+            'mood = "good"',
+            'client_key = "/k.pem"\nclient_certificate = "/c.P12"',
+            12,
+            "contains its key",
+        ),
         ('mood = "good"', "get_ticket = true", 12, "only for your own sign-in"),
         ('mood = "good"', 'spn = "HTTP/a"\ncanonical_name = true', 12, "Choose either"),
         ('mood = "good"', "use_on = [3]", 16, "use_on is a list of texts"),
@@ -274,10 +282,12 @@ def test_the_own_sign_in_a_method_and_an_encoding_are_kept_r_092() -> None:
     [
         ({"spn": "HTTP/proxy.corp.example"}, 'spn = "HTTP/proxy.corp.example"\n'),
         ({"canonical_name": True}, "canonical_name = true\n"),
+        ({"client_certificate": "/home/jd/jd.p12"}, 'client_certificate = "/home/jd/jd.p12"\n'),
+        ({"client_certificate": "/c.pem", "client_key": "/k.pem"}, 'client_key = "/k.pem"\n'),
         ({"get_ticket": True, "sign_in": SignIn.SSO}, "get_ticket = true\n"),
     ],
 )
-def test_the_name_for_kerberos_is_kept(change: dict[str, Any], line: str) -> None:
+def test_a_rare_setting_is_kept(change: dict[str, Any], line: str) -> None:
     profile = replace(OFFICE, **change)
     text = rewrite_settings("", Config().with_profile(profile))
     assert line in text

@@ -44,6 +44,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "spn": st.sampled_from(["", "HTTP/proxy.corp.example"]),
     "canonical_name": st.booleans(),
     "get_ticket": st.booleans(),
+    "client_certificate": st.sampled_from(["", "/home/jd/jd.p12", "/etc/jd.pem"]),
+    "client_key": st.sampled_from(["", "/etc/jd.key"]),
     "rules": st.lists(
         st.sampled_from(
             ["*.lab -> direct", "*:25 -> block", "program:git -> socks5://s.example:1080"]

@@ -338,6 +338,21 @@ def test_the_name_for_kerberos_can_be_saved_where_kerberos_is_possible(ui: Windo
     assert not canonical.isVisible()
 
 
+def test_a_client_certificate_can_be_saved_for_an_https_proxy(ui: WindowDriver) -> None:
+    ui.child(QToolButton, "advanced").click()
+    line = ui.child(QLineEdit, "client_certificate")
+    assert not line.isVisible()
+    ui.pick("scheme", ProxyScheme.HTTPS)
+    assert line.isVisible()
+    ui.type_into("client_key", "/home/jd/key.pem")
+    ui.save_invalid()
+    assert "certificate of this key" in ui.label("client_key_error")
+    ui.type_into("client_certificate", "/home/jd/c.pem")
+    profile = ui.saved()
+    assert profile.client_certificate == "/home/jd/c.pem"
+    assert profile.client_key == "/home/jd/key.pem"
+
+
 def test_a_ticket_can_be_requested_for_the_own_sign_in(ui: WindowDriver) -> None:
     box = ui.child(QCheckBox, "get_ticket")
     assert not box.isVisible()

@@ -16,7 +16,7 @@ from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.desktop.hardening import harden
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import SignIn
+from trayproxy.profiles.profile import Profile, SignIn
 
 NO_KEYRING = "TP-402"
 """The problem code of a login kept in memory because there is no keyring: not a failure."""
@@ -32,6 +32,11 @@ def declare_login(parser: VerbParser) -> None:
     add_optional_profile(parser)
     parser.add_argument(
         "--user", metavar="NAME", type=validated("check_user"), help="another user name"
+    )
+    parser.add_argument(
+        "--certificate",
+        action="store_true",
+        help="the password of the profile's client certificate, not that of the user",
     )
     parser.add_argument(
         "--stdin", action="store_true", help="read the password from standard input, one line"
@@ -58,6 +63,8 @@ def _login(paths: Paths, arguments: Arguments) -> None:
     with open_settings(paths) as settings:
         profile = find_profile(settings.load(), arguments.profile)
     name = f"“{printable_line(profile.name)}”"
+    if arguments.certificate:
+        return _save_certificate_password(paths, profile, from_stdin=from_stdin)
     if not profile.takes_password:
         raise CommandError(f"{name} {_NO_PASSWORD_TEXTS[profile.sign_in]}")
     user_name = profile.user if arguments.user is None else arguments.user
@@ -79,13 +86,35 @@ def _login(paths: Paths, arguments: Arguments) -> None:
         problem = settings.save_login(profile, Login(user_name, password), is_typed=not from_stdin)
     if problem is None:
         print_message("The proxy has accepted the password; it is saved.")
-        return
+        return None
     print_message(
         "The proxy has accepted the password. TrayProxy keeps it in memory until it quits."
     )
     if problem.id != NO_KEYRING:
         raise CommandError.from_problem(problem, exit_code_for(problem))
-    print_message(problem_line(problem))
+    return print_message(problem_line(problem))
+
+
+def _save_certificate_password(paths: Paths, profile: Profile, *, from_stdin: bool) -> None:
+    """Save the password of a profile's client certificate after it has opened the file."""
+    if not profile.client_certificate:
+        raise CommandError(
+            f"“{printable_line(profile.name)}” has no client certificate. Add one with: "
+            "trayproxy profiles edit NAME --client-certificate FILE"
+        )
+    if from_stdin:
+        password = read_password_line()
+    else:
+        file = printable_line(profile.client_key or profile.client_certificate)
+        password = getpass.getpass(f"Password of {file}: ")
+    with open_settings(paths) as settings:
+        problem = settings.save_certificate_password(profile, password)
+    if problem is None:
+        return print_message("The password opens the certificate; it is saved.")
+    print_message("The password opens the certificate. TrayProxy keeps it until it quits.")
+    if problem.id != NO_KEYRING:
+        raise CommandError.from_problem(problem, exit_code_for(problem))
+    return print_message(problem_line(problem))
 
 
 def _logout(paths: Paths, arguments: Arguments) -> None:

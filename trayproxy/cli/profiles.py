@@ -53,6 +53,8 @@ _PROFILE_OPTIONS = (
     "spn",
     "canonical_name",
     "get_ticket",
+    "client_certificate",
+    "client_key",
     "rules",
     "use_on",
     "else_direct",
@@ -114,6 +116,15 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
     )
     parser.add_argument(
         "--ca-file", metavar="FILE", type=file, help="the company's certificate, for an https proxy"
+    )
+    parser.add_argument(
+        "--client-certificate",
+        metavar="FILE",
+        type=file,
+        help="your certificate, for an https proxy that demands one (PEM, or PKCS #12)",
+    )
+    parser.add_argument(
+        "--client-key", metavar="FILE", type=file, help="the key of your certificate (PEM)"
     )
     parser.add_argument(
         "--spn",
@@ -191,6 +202,8 @@ def _show(paths: Paths, arguments: Arguments) -> None:
         "Proxy": str(profile.upstream),
         "Otherwise": ", ".join(map(str, profile.fallbacks)),
         "Certificate": printable_line(profile.ca_file),
+        "Your cert.": printable_line(profile.client_certificate),
+        "Its key": printable_line(profile.client_key),
         "Sign-in": _SIGN_IN_TEXTS[profile.sign_in],
         "Ticket": "with a saved password, while you have none" if profile.get_ticket else "",
         "Method": METHOD_NAMES.get(profile.method, ""),

@@ -109,6 +109,13 @@ class ServiceSettings:
         reply = request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_TIMEOUT_S)
         return reply.problem if isinstance(reply, KeptInMemory) else None
 
+    def save_certificate_password(self, profile: Profile, password: str) -> Problem | None:
+        """Save the password of a profile's client certificate once it has opened the file; return
+        as `save_login`."""
+        save = SaveLogin(profile.id, Login("", password), is_certificate=True)
+        reply = request(self._client, save, _KEYRING_TIMEOUT_S)
+        return reply.problem if isinstance(reply, KeptInMemory) else None
+
     def forget_login(self, profile: Profile) -> None:
         """Delete a profile's login from the keyring."""
         request(self._client, ForgetLogin(profile.id), _KEYRING_TIMEOUT_S)
@@ -182,6 +189,15 @@ class OfflineSettings:
         if profile.user != login.user:
             self._change(lambda config: config.with_profile(replace(profile, user=login.user)))
 
+    def save_certificate_password(self, profile: Profile, password: str) -> None:
+        """Save the password of a profile's client certificate once it has opened the file."""
+        try:
+            problem = _save_certificate_password_offline(profile, password)
+        except TimeoutError:
+            raise CommandError("The keyring does not answer. (TP-403)", ExitCode.KEYRING) from None
+        if problem is not None:
+            raise CommandError.from_problem(problem, exit_code_for(problem))
+
     def forget_login(self, profile: Profile) -> None:
         """Delete a profile's logins from the keyring: each of its upstreams may have a login."""
         keyring = self._open_keyring()
@@ -243,11 +259,30 @@ def _save_login_offline(
 ) -> Problem | None:
     # Imported here: only this verb needs the modules for connections to proxies.
     from trayproxy.desk.keyring_store import KeyringStore
+    from trayproxy.service.certificate_passwords import CertificatePasswords
     from trayproxy.service.own_requests.save_login import verify_and_save_offline
 
+    keyring = KeyringStore()
     return verify_and_save_offline(
-        paths, KeyringStore(), profile, login, is_typed=is_typed, name_of=config.name_of
+        paths,
+        keyring,
+        profile,
+        login,
+        is_typed=is_typed,
+        name_of=config.name_of,
+        certificate_password=CertificatePasswords(keyring).find,
     )
+
+
+def _save_certificate_password_offline(profile: Profile, password: str) -> Problem | None:
+    # Imported here: only this verb needs the modules.
+    from trayproxy.desk.keyring_store import KeyringStore
+    from trayproxy.service.certificate_passwords import check_password
+
+    problem = check_password(profile, password)
+    if problem is not None:
+        return problem
+    return KeyringStore().save_certificate_password(profile, password).result(_KEYRING_TIMEOUT_S)
 
 
 def _open_keyring() -> PasswordStore:

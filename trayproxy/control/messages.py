@@ -470,11 +470,15 @@ class SaveLogin(Struct, frozen=True):
 
     The login is verified first, and saved and used only if the upstream accepts it. Unless a person
     has just typed it (`is_typed`), a rejected login is not sent again.
+
+    With `is_certificate`, the password of the login is that of the profile's client certificate. It
+    is saved only if it opens the file.
     """
 
     profile_id: str
     login: Login
     is_typed: bool = True
+    is_certificate: bool = False
 
 
 class KeptInMemory(Struct, frozen=True):

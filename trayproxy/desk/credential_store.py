@@ -40,13 +40,24 @@ class CredentialStore(Protocol):
         """Save a profile's login, replacing any other; return why not, None if it was saved."""
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove a profile's logins for its upstream; return why not, None if they were removed."""
+        """Remove a profile's logins for its upstream, and the password of its client certificate;
+        return why not, None if they were removed."""
 
     def survey(self) -> Future[KeyringStatus]:
         """Return the keyring's state without reading an entry."""
 
     def watch(self, on_change: Callable[[KeyringStatus], None]) -> None:
         """Register a callback for changes of the keyring's state; any thread may call it."""
+
+
+class CertificatePasswordStore(Protocol):
+    """Stores the passwords of client certificates. No method blocks or raises."""
+
+    def find_certificate_password(self, profile: Profile) -> Future[str]:
+        """Read the password of a profile's client certificate, empty if there is none."""
+
+    def save_certificate_password(self, profile: Profile, password: str) -> Future[Problem | None]:
+        """Save the password of a profile's client certificate; return why not, None if saved."""
 
 
 class NullCredentialStore:
@@ -59,6 +70,14 @@ class NullCredentialStore:
         return _done(LookupResult(None, self._NONE))
 
     def save(self, profile: Profile, login: Login) -> Future[Problem | None]:
+        """Return a problem: this run does not store passwords."""
+        return _done(PASSWORDS_NOT_KEPT)
+
+    def find_certificate_password(self, profile: Profile) -> Future[str]:
+        """Return an empty password."""
+        return _done("")
+
+    def save_certificate_password(self, profile: Profile, password: str) -> Future[Problem | None]:
         """Return a problem: this run does not store passwords."""
         return _done(PASSWORDS_NOT_KEPT)
 

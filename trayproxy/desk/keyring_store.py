@@ -120,6 +120,19 @@ def service_name(profile: Profile) -> str:
     return f"{APP_ID} [{profile.id} {profile.upstream}]"
 
 
+CERTIFICATE_USER = "certificate"
+"""The user name of the entries of client certificates, which have none."""
+
+
+def certificate_service_name(profile: Profile) -> str:
+    """Return the service name of the entry with the password of a profile's client certificate.
+
+    The password belongs to the profile and the path of the certificate. See `service_name` for the
+    bracket.
+    """
+    return f"{APP_ID} certificate [{profile.id} {profile.client_certificate}]"
+
+
 class KeyringStore:
     """Reads and writes logins in the keyring, and reports the keyring's state.
 
@@ -193,7 +206,29 @@ class KeyringStore:
             reason = _reason_not_savable(opened, login)
             if reason:
                 return not_saved(self._status.name, reason)
-            _save(opened, profile, login)
+            label = f"{profile.name} ({login.user})"
+            _save(opened, service_name(profile), login, label, profile.user)
+            return None
+
+        return self._submit(job, lambda error: self._explain(error, not_saved))
+
+    def find_certificate_password(self, profile: Profile) -> Future[str]:
+        """See `CertificatePasswordStore`."""
+
+        def job(opened: OpenKeyring) -> str:
+            login = _find(opened, certificate_service_name(profile), CERTIFICATE_USER)
+            return login.password if login else ""
+
+        return self._submit(job, lambda error: "")
+
+    def save_certificate_password(self, profile: Profile, password: str) -> Future[Problem | None]:
+        """See `CertificatePasswordStore`."""
+        login = Login(CERTIFICATE_USER, password)
+
+        def job(opened: OpenKeyring) -> Problem | None:
+            if reason := _reason_not_savable(opened, login):
+                return not_saved(self._status.name, reason)
+            _save(opened, certificate_service_name(profile), login, f"{profile.name} (certificate)")
             return None
 
         return self._submit(job, lambda error: self._explain(error, not_saved))
@@ -206,6 +241,8 @@ class KeyringStore:
 
         def job(opened: OpenKeyring) -> Problem | None:
             _forget(opened, service_name(profile), profile.user)
+            if profile.client_certificate:
+                _forget(opened, certificate_service_name(profile), CERTIFICATE_USER)
             return None
 
         def explain(error: Exception) -> Problem | None:
@@ -342,16 +379,16 @@ def _find(opened: OpenKeyring, service: str, user: str) -> Login | None:
     return Login(str(credential.username or user), str(credential.password))
 
 
-def _save(opened: OpenKeyring, profile: Profile, login: Login) -> None:
+def _save(
+    opened: OpenKeyring, service: str, login: Login, label: str, known_user: str = ""
+) -> None:
     _unlock(opened)
-    service = service_name(profile)
-    before = {_user_of_entry(opened, service, user) for user in (None, profile.user)}
+    before = {_user_of_entry(opened, service, user) for user in (None, known_user)}
     opened.backend.set_password(service, login.user, login.password)
     for user in before - {"", login.user}:
         opened.backend.delete_password(service, user)
     if opened.module == _SERVICE_MODULE:
-        label = f"{APP_NAME} — {profile.name} ({login.user})"
-        secret_service.set_label(service, login.user, label)
+        secret_service.set_label(service, login.user, f"{APP_NAME} — {label}")
 
 
 def _user_of_entry(opened: OpenKeyring, service: str, user: str | None) -> str:

@@ -420,6 +420,26 @@ def no_secure_connection(host: str, reason: str) -> ErrorPage:
     )
 
 
+def client_certificate(host: str, reason: str, *, is_refused: bool) -> ErrorPage:
+    """Return the page for an upstream proxy and a client certificate that cannot be used, or that
+    the upstream refuses, for a reason, a whole sentence."""
+    if is_refused:
+        return ErrorPage(
+            502,
+            f"{host} refuses the connection without another certificate",
+            f"{reason} Enter your certificate in the profile, or ask your help desk for one.",
+            "tls_alert_received",
+            "TP-212",
+        )
+    return ErrorPage(
+        502,
+        f"Your certificate for {host} cannot be used",
+        f"{reason} Nothing was sent to the proxy.",
+        "tls_certificate_error",
+        "TP-211",
+    )
+
+
 def not_socks(host: str) -> ErrorPage:
     """Return the page for an upstream that is configured as a SOCKS5 proxy and does not speak
     SOCKS5."""

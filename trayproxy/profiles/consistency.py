@@ -55,6 +55,8 @@ def check_profile(profile: Profile) -> Profile:
     spn = check_spn(profile.spn)
     if spn and profile.canonical_name:
         raise ProfileError("Choose either a service name or the canonical name for Kerberos.")
+    certificate, key = map(check_ca_file, (profile.client_certificate, profile.client_key))
+    check_client_key(certificate, key)
     return replace(
         profile,
         name=check_name(profile.name),
@@ -65,6 +67,8 @@ def check_profile(profile: Profile) -> Profile:
         rules=tuple(map(str, rules)),
         spn=spn,
         ca_file=check_ca_file(profile.ca_file),
+        client_certificate=certificate,
+        client_key=key,
         use_on=check_use_on(profile.use_on),
     )
 
@@ -85,6 +89,14 @@ def check_get_ticket(sign_in: SignIn, method: Method) -> None:
             "A Kerberos ticket is requested only for your own sign-in, with the method Automatic "
             "or Negotiate."
         )
+
+
+def check_client_key(certificate: str, key: str) -> None:
+    """Check that the files of a client certificate and of its key can be combined."""
+    if key and not certificate:
+        raise ProfileError("Add the file with the certificate of this key.")
+    if key and certificate.lower().endswith((".p12", ".pfx")):
+        raise ProfileError("A PKCS #12 file contains its key; leave the file of the key empty.")
 
 
 def make_id(name: str, taken: Iterable[str]) -> str:

@@ -369,12 +369,14 @@ def _profile(table: _Table) -> Profile:
         user=table.get("user", str, ""),
         bypass=table.check("bypass", _rules, table.get("bypass", list, [])),
         fallbacks=table.check("fallbacks", _upstreams, table.get("fallbacks", list, [])),
-        ca_file=table.check("ca_file", check_ca_file, table.get("ca_file", str, "")),
+        ca_file=_path(table, "ca_file"),
         method=method,
         encoding=table.choice("encoding", Encoding.UTF_8),
         spn=table.check("spn", check_spn, table.get("spn", str, "")),
         canonical_name=table.get("canonical_name", bool, False),
         get_ticket=table.get("get_ticket", bool, False),
+        client_certificate=_path(table, "client_certificate"),
+        client_key=_path(table, "client_key"),
         rules=table.check("rules", _routing_rules, table.get("rules", list, [])),
         use_on=table.check("use_on", _conditions, table.get("use_on", list, [])),
         else_direct=table.get("else_direct", bool, False),
@@ -382,6 +384,10 @@ def _profile(table: _Table) -> Profile:
     table.check("name", check_name, profile.name)
     table.check("user", check_user, profile.user)
     return table.check("id", check_profile, profile)
+
+
+def _path(table: _Table, key: str) -> str:
+    return table.check(key, check_ca_file, table.get(key, str, ""))
 
 
 def _system_users(users: list[Any]) -> tuple[str, ...]:

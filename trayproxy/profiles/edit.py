@@ -30,6 +30,7 @@ _Body = list[tuple[Key | None, Item]]
 _OPTIONAL_KEYS = frozenset(
     {
         "fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "get_ticket",
+        "client_certificate", "client_key",
         "rules", "use_on", "else_direct",
     }
 )  # fmt: skip
@@ -196,6 +197,8 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
         "spn": (profile.spn, ""),
         "canonical_name": (profile.canonical_name, False),
         "get_ticket": (profile.get_ticket, False),
+        "client_certificate": (profile.client_certificate, ""),
+        "client_key": (profile.client_key, ""),
         "rules": (list(profile.rules), []),
         "use_on": (list(profile.use_on), []),
         "else_direct": (profile.else_direct, False),

@@ -125,6 +125,9 @@ class Profile:
             preference. Each has its own login.
         ca_file: The file (PEM or DER) with the certificate authorities of the https upstreams,
             instead of those of the system; empty: those of the system.
+        client_certificate: The file (PEM or PKCS #12) with the certificate by which the https
+            upstreams recognise the user; empty: none. Its password is in the keyring only.
+        client_key: The file (PEM) with its key; empty if `client_certificate` contains the key.
         method: The allowed authentication schemes of the http and https upstreams.
         encoding: The encoding of logins for challenges without ``charset``.
         spn: The service principal name of the upstreams for Kerberos, ``HTTP/proxy.corp.example``
@@ -153,6 +156,8 @@ class Profile:
     spn: str = ""
     canonical_name: bool = False
     get_ticket: bool = False
+    client_certificate: str = ""
+    client_key: str = ""
     rules: tuple[str, ...] = ()
     use_on: tuple[str, ...] = ()
     else_direct: bool = False

@@ -23,7 +23,7 @@ from trayproxy.control.messages import (
     Reply,
 )
 from trayproxy.control.server import Server
-from trayproxy.desk.credential_store import CredentialStore, NullCredentialStore
+from trayproxy.desk.credential_store import CertificatePasswordStore, NullCredentialStore
 from trayproxy.desk.desk import Desk
 from trayproxy.desk.history import History, HistoryFile
 from trayproxy.desktop.hardening import raise_descriptor_limit
@@ -57,7 +57,9 @@ from trayproxy.service.system_proxy_access import SystemProxyAccess
 from trayproxy.service.upstream_status import UpstreamStatus
 
 if TYPE_CHECKING:
+    from trayproxy.desk.keyring_store import KeyringStore
     from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
+    from trayproxy.service.certificate_passwords import CertificateOutcome, CertificatePasswords
     from trayproxy.service.company_ca_file import CompanyCaFile
     from trayproxy.service.further_listeners import FurtherListeners
     from trayproxy.service.network_profiles import NetworkProfiles
@@ -130,11 +132,22 @@ async def serve(
 
 @dataclass(frozen=True, slots=True)
 class DeskParts:
-    """The sign-in desk, the keyring and the history of rejected logins."""
+    """The sign-in desk, the keyring and the history of rejected logins.
+
+    `certificate_passwords` is the keyring, too.
+    """
 
     desk: Desk
     keyring: KeyringInventory
     history: History
+    certificate_passwords: CertificatePasswordStore
+
+
+def make_password_store() -> "KeyringStore":
+    """Return the keyring. It is imported here, because `run --upstream` uses none."""
+    from trayproxy.desk.keyring_store import KeyringStore
+
+    return KeyringStore()
 
 
 def make_desk(
@@ -149,12 +162,7 @@ def make_desk(
 
     With `saves_passwords`, the keyring keeps passwords and the history keeps their fingerprints.
     """
-    store: CredentialStore = NullCredentialStore()
-    if saves_passwords:
-        # Here, because `run --upstream` uses no keyring.
-        from trayproxy.desk.keyring_store import KeyringStore
-
-        store = KeyringStore()
+    store = make_password_store() if saves_passwords else NullCredentialStore()
     keyring = KeyringInventory(store, partial(_call_on_loop, loop, listener.facts_changed))
     # Rejected logins are recorded in any case: a restart must not send them again.
     history = HistoryFile(paths.sign_in_file, keeps_fingerprints=saves_passwords)
@@ -167,7 +175,7 @@ def make_desk(
         identify_program=names.program_of,
         history=history,
     )
-    return DeskParts(desk, keyring, history)
+    return DeskParts(desk, keyring, history, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,13 @@ class ClientParts:
     names: ProcessNames
     refused: RefusedClientReporter
     access_control: AccessControl
+
+
+def make_certificate_passwords(store: CertificatePasswordStore) -> "CertificatePasswords":
+    """Return the passwords of client certificates. Few profiles have one."""
+    from trayproxy.service.certificate_passwords import CertificatePasswords
+
+    return CertificatePasswords(store)
 
 
 def make_company_ca_file(paths: Paths, *, is_kept: bool) -> "CompanyCaFile":
@@ -196,6 +211,7 @@ class OwnRequestStarter:
         store: Has the names of the profiles.
         upstream: Receives the sign-in page of the network.
         company_ca: Returns the object that records the certificates that tests have seen.
+        certificates: Returns the passwords of client certificates.
     """
 
     logins: DeskParts
@@ -203,6 +219,7 @@ class OwnRequestStarter:
     store: SettingsStore
     upstream: UpstreamStatus
     company_ca: "Callable[[], CompanyCaFile]"
+    certificates: "Callable[[], CertificatePasswords]"
 
     def check(self, profile: Profile, url: str) -> "ProfileCheck":
         """Return a test of a profile, which fetches the URL; see `ProfileCheck`."""
@@ -224,8 +241,21 @@ class OwnRequestStarter:
 
         context, name_of = self.engine.context, self.store.config.name_of
         is_own = context.own_address.is_among
-        tools = SaveTools(self.logins.keyring, self.logins.history, context.limits, name_of, is_own)
+        tools = SaveTools(
+            self.logins.keyring,
+            self.logins.history,
+            context.limits,
+            name_of,
+            is_own,
+            certificate_password=context.connector.certificate_password,
+        )
         return await verify_and_save(tools, profile, login, is_typed=is_typed)
+
+    async def save_certificate_password(
+        self, profile: Profile, password: str
+    ) -> "CertificateOutcome":
+        """Save a password once it has opened the file; see `CertificatePasswords.save`."""
+        return await self.certificates().save(profile, password)
 
     def _tools(self) -> "OwnRequestTools":
         from trayproxy.engine.proxy_auth.own_auth_port import OwnRequestTools
@@ -460,11 +490,19 @@ class Service:
     def _make_request_handler(self, logins: DeskParts) -> RequestHandler:
         """Return the handler of the front ends' requests, and connect the desk to its parts."""
         desk, engine = logins.desk, self._engine
+        certificates = cache(partial(make_certificate_passwords, logins.certificate_passwords))
+        connector = engine.context.connector
+        connector.certificate_password = lambda profile: certificates().find(profile)
         own_requests = OwnRequestStarter(
-            logins, engine, self._store, self._publisher.upstream, self._company_ca_file
+            logins,
+            engine,
+            self._store,
+            self._publisher.upstream,
+            self._company_ca_file,
+            certificates,
         )
         desk.send_own_request = own_requests.verify
-        desk.broker.addresses_of = engine.context.connector.addresses_of
+        desk.broker.addresses_of = connector.addresses_of
         desk.on_user_name = self._profiles.save_user_name
         return RequestHandler(
             desk,
@@ -477,6 +515,7 @@ class Service:
             own_requests.check,
             RouteRequests(engine, desk, self._profiles, self._router, self._clients.names),
             own_requests.verify_and_save,
+            own_requests.save_certificate_password,
             forget_connections=engine.forget_connections,
             quit_now=self._stop.quit,
             no_prompt=self._options.no_prompt,

@@ -59,6 +59,7 @@ from trayproxy.service.status_publisher import StatusPublisher
 from trayproxy.service.system_proxy_access import SystemProxyAccess
 
 if TYPE_CHECKING:
+    from trayproxy.service.certificate_passwords import CertificateOutcome
     from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
 
@@ -90,6 +91,8 @@ class RequestHandler:
         make_check: Returns a test of a profile, which fetches the URL.
         routes: Answers the requests about routes.
         verify_and_save: Verifies a profile's login, which was just typed or not, and saves it.
+        save_certificate_password: Saves the password of a profile's client certificate once it has
+            opened the file.
         forget_connections: Closes the idle upstream connections.
         quit_now: Ends the service.
         no_prompt: True if the user must not be prompted.
@@ -105,6 +108,7 @@ class RequestHandler:
     make_check: "Callable[[Profile, str], ProfileCheck]"
     routes: "Callable[[FindRoute | OpenProfilePort], Reply]"
     verify_and_save: "Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]"
+    save_certificate_password: "Callable[[Profile, str], Awaitable[CertificateOutcome]]"
     forget_connections: Callable[[], None]
     quit_now: Callable[[], None]
     no_prompt: bool
@@ -213,6 +217,8 @@ class RequestHandler:
 
     async def _save_login(self, request: SaveLogin) -> Reply:
         profile, login = self.profiles.get(request.profile_id), request.login
+        if request.is_certificate:
+            return await self._save_certificate_password(profile, login.password)
         outcome = await self.verify_and_save(profile, login, request.is_typed)
         if outcome.is_right:
             # The desk may still have an older login in memory.
@@ -221,6 +227,14 @@ class RequestHandler:
             return KeptInMemory(outcome.problem) if outcome.problem else Done()
         assert outcome.problem is not None  # A login that is not right was not saved.
         return Failed(outcome.problem, exit_code_for(outcome.problem))
+
+    async def _save_certificate_password(self, profile: Profile, password: str) -> Reply:
+        outcome = await self.save_certificate_password(profile, password)
+        self.forget_connections()  # A connection may have failed for lack of the password.
+        if not outcome.is_right:
+            assert outcome.problem is not None  # It says why the password was not saved.
+            return Failed(outcome.problem, exit_code_for(outcome.problem))
+        return KeptInMemory(outcome.problem) if outcome.problem else Done()
 
     def _subscribe(self, session: Session) -> Reply:
         for prompt in self.desk.prompts():

@@ -5,7 +5,12 @@ from dataclasses import dataclass, replace
 
 from PySide6.QtCore import QCoreApplication
 
-from trayproxy.profiles.consistency import check_get_ticket, check_sign_in, make_id
+from trayproxy.profiles.consistency import (
+    check_client_key,
+    check_get_ticket,
+    check_sign_in,
+    make_id,
+)
 from trayproxy.profiles.profile import (
     Encoding,
     Method,
@@ -51,6 +56,8 @@ class ProfileDraft:
     get_ticket: bool = False
     use_on: str = ""
     else_direct: bool = False
+    client_certificate: str = ""
+    client_key: str = ""
 
     @property
     def may_use_kerberos(self) -> bool:
@@ -81,6 +88,8 @@ def draft_from_profile(profile: Profile) -> ProfileDraft:
         profile.get_ticket,
         ", ".join(profile.use_on),
         profile.else_direct,
+        profile.client_certificate,
+        profile.client_key,
     )
 
 
@@ -153,6 +162,12 @@ class DraftReader:
             )
         return spn
 
+    def client_key(self) -> str:
+        """Return the path of the key, which must fit the client certificate."""
+        key = check_ca_file(self.draft.client_key)
+        check_client_key(self.draft.client_certificate.strip(), key)
+        return key
+
     def check_method(self, fallbacks: Iterable[Upstream]) -> None:
         """Check that the sign-in, the method and the upstreams can be combined."""
         check_sign_in(self.draft.sign_in, self.draft.method, (self._upstream(), *fallbacks))
@@ -186,6 +201,8 @@ class DraftReader:
             get_ticket=self.draft.get_ticket,
             use_on=parse_use_on(self.draft.use_on),
             else_direct=self.draft.else_direct,
+            client_certificate=check_ca_file(self.draft.client_certificate),
+            client_key=self.client_key(),
         )
 
     def _upstream(self) -> Upstream:

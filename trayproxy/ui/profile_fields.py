@@ -250,6 +250,43 @@ class SignInRows(QObject):
         self._method.setEnabled(self.sign_in is not SignIn.NONE and not is_socks)
 
 
+class FileRow(QWidget):
+    """A line edit for the path of a file, with a button to choose the file.
+
+    Signals:
+        chosen: The user has chosen a file.
+
+    Attributes:
+        line: The line edit.
+    """
+
+    chosen = Signal()
+
+    def __init__(self, name: str, placeholder: str, button: str, kinds: str) -> None:
+        """Create the row. `kinds` are the usual files, such as ``Keys (*.pem *.key)``."""
+        super().__init__()
+        self._kinds = kinds
+        self.line = CheckedLine(name, placeholder)
+        self.line.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        choose_button = push_button(f"choose_{name}", button, self._on_choose)
+        row(self, self.line, choose_button, grows=self.line)
+
+    @Slot()
+    def _on_choose(self) -> None:
+        dialog = named(QFileDialog(self), f"{self.line.objectName()}_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters([self._kinds, translate("Profiles", "All files (*)")])
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.fileSelected.connect(self._on_chosen)
+        dialog.open()
+
+    @Slot(str)
+    def _on_chosen(self, path: str) -> None:
+        self.line.setText(QDir.toNativeSeparators(path))
+        self.line.input_ended.emit(self.line)
+        self.chosen.emit()
+
+
 class KerberosRows:
     """The rows about the name of the proxy for Kerberos, hidden if Kerberos cannot be used.
 
@@ -349,28 +386,50 @@ class AdvancedRows(QWidget):
         self.fallbacks.setToolTip(
             translate("Profiles", "Used while the proxy above cannot be reached, in this order")
         )
-        self.ca_file = CheckedLine("ca_file", translate("Profiles", "The system's authorities"))
-        for field in (self.fallbacks, self.ca_file):
-            field.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+        self.fallbacks.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._encoding = _encoding_box()
         self._encoding.activated.connect(self.chosen)
-        choose_button = push_button(
-            "choose_ca_file", translate("Profiles", "&Choose…"), self._on_choose_ca_file
+        self._files = (
+            FileRow(
+                "ca_file",
+                translate("Profiles", "The system's authorities"),
+                translate("Profiles", "&Choose…"),
+                translate("Profiles", "Certificates (*.pem *.crt *.cer *.der)"),
+            ),
+            FileRow(
+                "client_certificate",
+                translate("Profiles", "Only if the proxy demands one"),
+                translate("Profiles", "Choose…"),
+                translate("Profiles", "Certificates (*.p12 *.pfx *.pem *.crt *.cer)"),
+            ),
+            FileRow(
+                "client_key",
+                translate("Profiles", "In the same file"),
+                translate("Profiles", "Choose…"),
+                translate("Profiles", "Keys (*.pem *.key)"),
+            ),
         )
-        file = QWidget()
-        row(file, self.ca_file, choose_button, grows=self.ca_file)
-        label = QLabel(translate("Profiles", "Cert&ificate:"))
-        label.setBuddy(self.ca_file)
+        self.ca_file, self.client_certificate, self.client_key = (file.line for file in self._files)
         self.rows = without_margins(QFormLayout(self))
         self.rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.rows.addRow(translate("Profiles", "Othe&rwise use:"), self.fallbacks)
         self.rows.addRow("", self.fallbacks.error)
-        self.rows.addRow(label, file)
-        self.rows.addRow("", self.ca_file.error)
+        labels = (
+            translate("Profiles", "Cert&ificate:"),
+            translate("Profiles", "&Your certificate:"),
+            translate("Profiles", "Its key:"),
+        )
+        for text, file in zip(labels, self._files, strict=True):
+            file.chosen.connect(self.chosen)
+            label = QLabel(text)
+            label.setBuddy(file.line)
+            self.rows.addRow(label, file)
+            self.rows.addRow("", file.line.error)
         self.rows.addRow(translate("Profiles", "Te&xt encoding:"), self._encoding)
         self.kerberos = KerberosRows(self.rows, self.chosen)
         self.networks = NetworkRows(self.rows, self.chosen)
-        self.lines = (self.fallbacks, self.ca_file, self.kerberos.spn, self.networks.use_on)
+        files = (self.ca_file, self.client_certificate, self.client_key)
+        self.lines = (self.fallbacks, *files, self.kerberos.spn, self.networks.use_on)
         self.hide()
 
     @property
@@ -382,6 +441,8 @@ class AdvancedRows(QWidget):
         """Show the fields of a draft."""
         self.fallbacks.show_text(draft.fallbacks)
         self.ca_file.show_text(draft.ca_file)
+        self.client_certificate.show_text(draft.client_certificate)
+        self.client_key.show_text(draft.client_key)
         self._encoding.setCurrentIndex(self._encoding.findData(draft.encoding))
         self.kerberos.show_draft(draft)
         self.networks.show_draft(draft)
@@ -391,32 +452,14 @@ class AdvancedRows(QWidget):
         is_socks = draft.scheme is ProxyScheme.SOCKS5
         self._encoding.setEnabled(draft.sign_in is SignIn.PASSWORD and not is_socks)
         self.kerberos.update_visible(draft)
+        for file in self._files[1:]:
+            self.rows.setRowVisible(file, draft.scheme is ProxyScheme.HTTPS)
 
     @Slot(bool)
     def _on_toggled(self, is_open: bool) -> None:
         arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
         self.button.setArrowType(arrow)
         self.setVisible(is_open)
-
-    @Slot()
-    def _on_choose_ca_file(self) -> None:
-        dialog = named(QFileDialog(self), "ca_file_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilters(
-            [
-                translate("Profiles", "Certificates (*.pem *.crt *.cer *.der)"),
-                translate("Profiles", "All files (*)"),
-            ]
-        )
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(self._on_ca_file_chosen)
-        dialog.open()
-
-    @Slot(str)
-    def _on_ca_file_chosen(self, path: str) -> None:
-        self.ca_file.setText(QDir.toNativeSeparators(path))
-        self.ca_file.input_ended.emit(self.ca_file)
-        self.chosen.emit()
 
 
 def _advanced_button() -> QToolButton:

@@ -81,7 +81,13 @@ class ProfileForm(QWidget):
             line.show_error("")
         self._sign_in.show_method_error("")
         is_special = draft.encoding is not Encoding.UTF_8 or draft.canonical_name
-        texts = draft.fallbacks, draft.ca_file, draft.spn, draft.use_on
+        texts = (
+            draft.fallbacks,
+            draft.ca_file,
+            draft.client_certificate,
+            draft.spn,
+            draft.use_on,
+        )
         self._advanced.button.setChecked(any(texts) or is_special)
 
     def show_password(
@@ -117,6 +123,8 @@ class ProfileForm(QWidget):
             self._sign_in.gets_ticket,
             self._advanced.networks.use_on.text(),
             self._advanced.networks.else_direct,
+            self._advanced.client_certificate.text(),
+            self._advanced.client_key.text(),
         )
 
     def profile(self) -> Profile | None:
@@ -145,6 +153,8 @@ class ProfileForm(QWidget):
             (self._bypass, lambda: parse_rules(draft.bypass)),
             (self._advanced.fallbacks, reader.fallbacks),
             (self._advanced.ca_file, lambda: check_ca_file(draft.ca_file)),
+            (self._advanced.client_certificate, lambda: check_ca_file(draft.client_certificate)),
+            (self._advanced.client_key, reader.client_key),
             (self._advanced.kerberos.spn, reader.spn),
             (self._advanced.networks.use_on, lambda: parse_use_on(draft.use_on)),
         ]

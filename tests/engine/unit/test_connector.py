@@ -3,6 +3,8 @@
 import errno
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,11 @@ from trayproxy.engine import error_pages
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import FUTURE_DONE, TIMED_OUT, IoWait
-from trayproxy.engine.net.handshake_error import HandshakeError, HandshakeTimeoutError
+from trayproxy.engine.net.handshake_error import (
+    ClientCertificateError,
+    HandshakeError,
+    HandshakeTimeoutError,
+)
 from trayproxy.engine.net.socks5 import (
     ConnectFailedError,
     NoAcceptableMethodError,
@@ -22,6 +28,7 @@ from trayproxy.engine.net.socks5 import (
     SocksAuthRequiredError,
 )
 from trayproxy.engine.net.socks_client import SocksConnectionLostError
+from trayproxy.engine.net.tls import TlsFiles
 from trayproxy.engine.upstream import connector as module
 from trayproxy.engine.upstream.connector import (
     AuthRequiredError,
@@ -197,9 +204,19 @@ def test_an_attempt_restarts_at_a_network_change_until_its_time_is_over(
     [
         (HandshakeError("Why.", is_gone=True), UnreachableError, error_pages.no_secure_connection),
         (HandshakeError("Why."), UnusableError, error_pages.no_secure_connection),
+        (
+            ClientCertificateError("Why."),
+            UnusableError,
+            partial(error_pages.client_certificate, is_refused=False),
+        ),
+        (
+            ClientCertificateError("Why.", is_refused=True),
+            UnusableError,
+            partial(error_pages.client_certificate, is_refused=True),
+        ),
         (HandshakeError("Why.", is_about_certificate=True), UnusableError, error_pages.untrusted),
     ],
-    ids=["lost", "no TLS", "certificate"],
+    ids=["lost", "no TLS", "own certificate", "no own certificate", "certificate"],
 )
 def test_only_a_lost_connection_during_a_tls_handshake_permits_a_fallback(
     error: HandshakeError, kind: type[RequestRefusedError], page_of: Callable[[str, str], ErrorPage]
@@ -235,8 +252,8 @@ def test_a_shortage_during_a_tls_handshake_is_no_failure_of_the_next_hop(
     monkeypatch.setattr(module, "lacks_descriptors", lambda: lacks_descriptors)
     calls: list[object] = []
 
-    def load(ca_file: str) -> object:
-        assert ca_file == ""
+    def load(files: TlsFiles) -> object:
+        assert files == TlsFiles()
         raise error
 
     scenario = ConnectorScenario(monkeypatch, None)
@@ -254,6 +271,32 @@ def test_a_shortage_during_a_tls_handshake_is_no_failure_of_the_next_hop(
     elif kind is UnreachableError:
         page = error_pages.no_response("proxy.test", 10, through_upstream=True)
         assert getattr(raised.value, "page", None) == page
+
+
+@pytest.mark.parametrize(("host", "gets_it"), [("proxy.test", True), ("other.test", False)])
+def test_only_the_upstreams_of_a_profile_get_its_client_certificate(
+    monkeypatch: pytest.MonkeyPatch, host: str, gets_it: bool
+) -> None:
+    """A script may name other upstreams."""
+    asked: list[TlsFiles] = []
+
+    def load(files: TlsFiles) -> object:
+        asked.append(files)
+        raise HandshakeError("Enough.")
+
+    assert TLS_ROUTE.profile is not None
+    profile = replace(TLS_ROUTE.profile, client_certificate="/c.pem", client_key="/k.pem")
+    own = Route.via_profile(profile)
+    assert own.upstream is not None
+    route = replace(own, upstream=replace(own.upstream, host=host))
+    scenario = ConnectorScenario(monkeypatch, None)
+    trust: Any = SimpleNamespace(loaded_context=load, expire=lambda: None)
+    scenario.connector.trust_store = trust
+    scenario.connection = SimpleNamespace(fileno=lambda: 7, close=lambda: None)
+    request = ConnectRequest(route, TARGET, None, scenario.pause, lambda descriptor: None)
+    with pytest.raises(UnusableError):
+        scenario.connector.open(request).send(None)
+    assert asked == [TlsFiles("", "/c.pem", "/k.pem") if gets_it else TlsFiles()]
 
 
 @pytest.mark.parametrize(

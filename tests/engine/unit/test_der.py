@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trayproxy.desktop.public_authorities import public_authorities
 from trayproxy.desktop.trust_store.base import from_pem, to_pem
-from trayproxy.engine.net.der import issuer
+from trayproxy.engine.net.der import issuer, validity
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,26 @@ def test_the_issuers_of_all_public_authorities_are_read(public: str) -> None:
         expected.append(parts.get("organizationName") or parts["commonName"])
     assert len(expected) > 100
     assert [issuer(der) for der in context.get_ca_certs(binary_form=True)] == expected
+
+
+def test_the_validity_of_all_public_authorities_is_read(public: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=public)
+    expected = [
+        (
+            ssl.cert_time_to_seconds(str(certificate["notBefore"])),
+            ssl.cert_time_to_seconds(str(certificate["notAfter"])),
+        )
+        for certificate in context.get_ca_certs()
+    ]
+    found = map(validity, context.get_ca_certs(binary_form=True))
+    assert [(begin.timestamp(), end.timestamp()) for begin, end in found] == expected
+
+
+@pytest.mark.parametrize("octets", [b"", b"\x30", b"\x30\x82\xff\xff", b"text", b"\xff" * 99])
+def test_other_octets_have_no_validity(octets: bytes) -> None:
+    with pytest.raises((IndexError, ValueError)):
+        validity(octets)
 
 
 def test_pem_is_read_and_written_as_the_standard_library_does(public: str) -> None:

@@ -33,6 +33,18 @@ PAGES = [
     ),
     (error_pages.untrusted("a.test", "Why."), 502, "tls_certificate_error", "TP-204"),
     (error_pages.no_secure_connection("a.test", "Why."), 502, "tls_protocol_error", "TP-204"),
+    (
+        error_pages.client_certificate("a.test", "Why.", is_refused=False),
+        502,
+        "tls_certificate_error",
+        "TP-211",
+    ),
+    (
+        error_pages.client_certificate("a.test", "Why.", is_refused=True),
+        502,
+        "tls_alert_received",
+        "TP-212",
+    ),
     (error_pages.not_socks("a.test"), 502, "proxy_internal_error", "TP-205"),
     (error_pages.socks_refused("a.test", 5), 502, "connection_refused", "TP-207"),
     (error_pages.socks_refused("a.test", 6), 504, "connection_timeout", "TP-207"),

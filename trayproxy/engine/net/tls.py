@@ -9,13 +9,18 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from trayproxy.engine.net.channel_binding import tls_server_end_point
 from trayproxy.engine.net.der import issuer
-from trayproxy.engine.net.handshake_error import HandshakeError
+from trayproxy.engine.net.handshake_error import (
+    ClientCertificateError,
+    ClientCertificateRefusedError,
+    HandshakeError,
+)
 from trayproxy.engine.net.resource_shortage import is_shortage
 from trayproxy.engine.net.socket_stream import CHUNK, SocketStream
 from trayproxy.file_replacement import read_file
@@ -26,6 +31,21 @@ MAX_CA_FILE = 4 << 20
 """The largest CA file, in octets. All public authorities together need a quarter of a mebibyte."""
 
 
+class TlsFiles(NamedTuple):
+    """The files of a profile for the connections to its https upstreams; an SSL context is made
+    from them.
+
+    Attributes:
+        ca_file: The path of the CA file; empty for the system's trust store.
+        certificate: The path of the client certificate; empty for none.
+        key: The path of its key; empty if the certificate's file contains the key.
+    """
+
+    ca_file: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class _LoadedFile:
     octets: bytes
@@ -33,35 +53,38 @@ class _LoadedFile:
 
 
 class TrustStore:
-    """Creates SSL contexts outside the event loop and caches them by CA file.
+    """Creates SSL contexts outside the event loop and caches them by their files.
 
-    A context is created again if `expire` was called and the file has changed since. `expire` is
-    called whenever a certificate was not trusted: the user may have just added the authority.
+    A context is created again if `expire` was called and the CA file has changed since, or the
+    context has a client certificate. `expire` is called whenever a certificate was not trusted: the
+    user may have just added the authority.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._fresh: dict[str, ssl.SSLContext] = {}
-        self._loaded: dict[str, _LoadedFile] = {}
+        self._fresh: dict[TlsFiles, ssl.SSLContext] = {}
+        self._loaded: dict[TlsFiles, _LoadedFile] = {}
 
-    def loaded_context(self, ca_file: str) -> ssl.SSLContext | None:
-        """Return the cached context of a CA file, given by its path, empty for the system's trust
-        store; None if the context has to be loaded."""
-        return self._fresh.get(ca_file)
+    def loaded_context(self, files: TlsFiles) -> ssl.SSLContext | None:
+        """Return the cached context for these files; None if the context has to be loaded."""
+        return self._fresh.get(files)
 
-    def load(self, ca_file: str) -> "asyncio.Future[ssl.SSLContext]":
+    def load(
+        self, files: TlsFiles, find_password: Callable[[], str] = lambda: ""
+    ) -> "asyncio.Future[ssl.SSLContext]":
         """Load a context in a thread, which reads files and takes about 50 ms. The future raises
-        `HandshakeError` if the file cannot be used."""
-        loading = asyncio.ensure_future(self._load(ca_file), loop=self._loop)
+        `HandshakeError` if a file cannot be used. `find_password` is called in the thread, for the
+        password of the client certificate."""
+        loading = asyncio.ensure_future(self._load(files, find_password), loop=self._loop)
         # The caller may be cancelled: reading the exception here prevents asyncio's warning.
         loading.add_done_callback(lambda done: done.cancelled() or done.exception())
         return loading
 
-    async def _load(self, ca_file: str) -> ssl.SSLContext:
-        previous = self._loaded.get(ca_file)
-        loaded = await self._loop.run_in_executor(None, _load, ca_file, previous)
-        self._loaded[ca_file] = loaded
-        self._fresh[ca_file] = loaded.context
+    async def _load(self, files: TlsFiles, find_password: Callable[[], str]) -> ssl.SSLContext:
+        previous = None if files.certificate else self._loaded.get(files)
+        loaded = await self._loop.run_in_executor(None, _load, files, previous, find_password)
+        self._loaded[files] = loaded
+        self._fresh[files] = loaded.context
         return loaded.context
 
     def expire(self) -> None:
@@ -69,7 +92,19 @@ class TrustStore:
         self._fresh.clear()
 
 
-def _load(ca_file: str, previous: _LoadedFile | None) -> _LoadedFile:
+def _load(
+    files: TlsFiles, previous: _LoadedFile | None, find_password: Callable[[], str]
+) -> _LoadedFile:
+    loaded = _load_authorities(files.ca_file, previous)
+    if files.certificate:
+        # Not at the top: few profiles have a client certificate.
+        from trayproxy.engine.net.client_certificate import load_client_certificate
+
+        load_client_certificate(loaded.context, files.certificate, files.key, find_password())
+    return loaded
+
+
+def _load_authorities(ca_file: str, previous: _LoadedFile | None) -> _LoadedFile:
     if not ca_file:
         return _LoadedFile(b"", system_context())
     try:
@@ -221,6 +256,8 @@ class TlsStream(SocketStream):
             self._receive_raw(limit)
             data = self._decrypt()
         except ssl.SSLError as error:
+            if (demand := _CERTIFICATE_ALERTS.get(error.reason or "")) is not None:
+                raise ClientCertificateRefusedError(demand) from error
             raise ConnectionResetError("the encryption was broken") from error
         self._collect_ciphertext()
         with contextlib.suppress(OSError):  # The peer reads no more; its octets are returned.
@@ -394,6 +431,20 @@ _VERIFY_REASONS = {
     64: "It was issued for another address.",
 }
 """Reasons for the user, by OpenSSL's verification error code (x509_vfy.h)."""
+_NO_CERTIFICATE = "It demands a certificate of yours."
+_OTHER_CERTIFICATE = "It does not accept your certificate."
+_CERTIFICATE_ALERTS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _OTHER_CERTIFICATE,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _OTHER_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "It says that your certificate was revoked.",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "It says that your certificate has expired.",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OTHER_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": "It does not know the authority that has issued your certificate.",
+    "TLSV1_ALERT_ACCESS_DENIED": "It does not admit the owner of your certificate.",
+}
+"""The meaning of the alerts of a server about the certificate of its client (RFC 8446, section
+6.2), by OpenSSL's reason."""
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 """OpenSSL's reasons if the octets received are not TLS."""
 
@@ -408,8 +459,15 @@ def handshake_error(error: Exception) -> HandshakeError:
     if isinstance(error, ssl.SSLError) and _is_truncation(error):
         return _connection_lost()
     reason = getattr(error, "reason", None) or ""
+    if reason in _CERTIFICATE_ALERTS:
+        return ClientCertificateError(_CERTIFICATE_ALERTS[reason], is_refused=True)
     if reason in _NOT_TLS or reason.startswith("RECORD_LAYER"):
         return HandshakeError("It answered without encryption.")
     if "VERSION" in reason or "PROTOCOL" in reason:
         return HandshakeError("It speaks only a version of TLS that is no longer safe.")
+    if reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
+        # Before TLS 1.3, a server without a certificate of its client reports it in this way, too.
+        return HandshakeError(
+            "It did not agree on an encryption, or it demands a certificate of yours."
+        )
     return HandshakeError("It did not agree on an encryption.")

@@ -22,7 +22,7 @@ from trayproxy.engine.proxy_auth.auth_port import (
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
 from trayproxy.engine.proxy_auth.handshake_threads import HandshakeThreads
 from trayproxy.engine.transfer.head_cache import NO_KEY
-from trayproxy.engine.upstream.connector import Connector, ConnectRequest
+from trayproxy.engine.upstream.connector import Connector, ConnectRequest, late_handshake_failure
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
@@ -154,6 +154,10 @@ class OwnAuthPort:
             raise self._no_response() from None
         except (OSError, EOFError) as error:
             stream = connection.stream
+            upstream = self.route.upstream
+            refused = late_handshake_failure(upstream.host if upstream else "", error)
+            if refused is not None:
+                raise refused from error
             is_unread = isinstance(error, OSError) or stream.last_data_was_unread
             raise ConnectionLostError(
                 self._facts(connection), request_was_unread=is_unread and not stream.inbox

@@ -28,6 +28,7 @@ from trayproxy.engine.transfer.response_reader import (
     ResponseBrokenError,
     ResponseReader,
 )
+from trayproxy.engine.upstream.connector import late_handshake_failure
 from trayproxy.engine.upstream.pool import PoolKey, UpstreamConnection
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
@@ -151,6 +152,7 @@ class StreamAuthPort:
         try:
             response = await reader.read_head(writer, upstream)
         except ResponseBrokenError as error:
+            self._raise_if_certificate_refused(error)
             raise ConnectionLostError(
                 self._facts(upstream), request_was_unread=error.request_was_unread
             ) from error
@@ -169,6 +171,15 @@ class StreamAuthPort:
                 self.login_was_sent = True
         self._lease.record_response(upstream)
         return response
+
+    def _raise_if_certificate_refused(self, error: ResponseBrokenError) -> None:
+        """Raise the error for a next hop that has refused the client certificate only now."""
+        upstream = self._lease.route.upstream
+        refused = late_handshake_failure(upstream.host if upstream else "", error.__cause__)
+        if refused is not None:
+            self._downstream.drop_upstream()
+            self._lease.report_failure(refused.page)
+            raise refused from error
 
     def _timed_out(self) -> RequestRefusedError:
         """Close the connection to a silent next hop, and return the error to raise.

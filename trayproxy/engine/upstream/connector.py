@@ -19,7 +19,12 @@ from trayproxy.engine import error_pages
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import FUTURE_DONE, READ, TIMED_OUT, WRITE, IoWait, Pause
-from trayproxy.engine.net.handshake_error import HandshakeError, HandshakeTimeoutError
+from trayproxy.engine.net.handshake_error import (
+    ClientCertificateError,
+    ClientCertificateRefusedError,
+    HandshakeError,
+    HandshakeTimeoutError,
+)
 from trayproxy.engine.net.happy_eyeballs import connect
 from trayproxy.engine.net.resolver import Address, Resolver
 from trayproxy.engine.net.resource_shortage import is_shortage, lacks_descriptors
@@ -33,7 +38,7 @@ from trayproxy.engine.upstream.network_grace import (
 from trayproxy.engine.upstream.route import Route
 from trayproxy.http.challenges import Challenge
 from trayproxy.http.target import Authority
-from trayproxy.profiles.profile import ProxyScheme, Upstream
+from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 if TYPE_CHECKING:
     import ssl
@@ -116,6 +121,7 @@ class Connector:
         """
         self.resolver = Resolver(loop)
         self.trust_store: TrustStore | None = None
+        self.certificate_password: Callable[[Profile], str] = lambda profile: ""
         self.network_grace = NetworkGrace(loop, limits.network_grace_s)
         self._loop = loop
         self._limits = limits
@@ -283,12 +289,18 @@ class Connector:
             self.trust_store.expire()
 
     async def _context(self, request: ConnectRequest, trust: "TrustStore") -> "ssl.SSLContext":
+        from trayproxy.engine.net.tls import TlsFiles  # Loaded by `_start_tls`.
+
         profile = request.route.profile
         assert profile is not None  # An upstream belongs to a profile.
-        known = trust.loaded_context(profile.ca_file)
+        upstream, certificate, key = request.route.upstream, "", ""
+        if profile.client_certificate and upstream in profile.upstreams:
+            certificate, key = profile.client_certificate, profile.client_key
+        files = TlsFiles(profile.ca_file, certificate, key)
+        known = trust.loaded_context(files)
         if known is not None:
             return known
-        loading = trust.load(profile.ca_file)
+        loading = trust.load(files, partial(self.certificate_password, profile))
         while not loading.done():
             await request.pause(IoWait({}, future=loading))
         return loading.result()
@@ -362,9 +374,21 @@ def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
     caused by an attacker: nothing is sent, and the problem is reported to the user
     (`UnusableError`).
     """
+    if isinstance(error, ClientCertificateError):
+        return UnusableError(
+            error_pages.client_certificate(host, error.reason, is_refused=error.is_refused)
+        )
     page = error_pages.untrusted if error.is_certificate_error else error_pages.no_secure_connection
     kind = UnreachableError if error.is_connection_lost else UnusableError
     return kind(page(host, error.reason))
+
+
+def late_handshake_failure(host: str, error: BaseException | None) -> UnusableError | None:
+    """Return the exception for an upstream that has refused the client certificate after the
+    handshake (TLS 1.3); None if the error is another one."""
+    if not isinstance(error, ClientCertificateRefusedError):
+        return None
+    return UnusableError(error_pages.client_certificate(host, str(error), is_refused=True))
 
 
 def socks_failure(host: str, request: ConnectRequest, error: BaseException) -> Exception | None:

@@ -42,6 +42,7 @@ class Route:
             never carries a login.
         authenticates_requests: Whether requests carry the login themselves, and may come back with
             a 407.
+        has_certificate: True if the next hop recognises the user by a client certificate.
         activity: Counts the responses of the next hop.
     """
 
@@ -54,6 +55,7 @@ class Route:
     is_socks: bool = field(init=False)
     is_direct: bool = field(init=False)
     authenticates_requests: bool = field(init=False)
+    has_certificate: bool = field(init=False)
     activity: UpstreamActivity = field(init=False, default_factory=UpstreamActivity)
 
     def __post_init__(self) -> None:
@@ -65,17 +67,26 @@ class Route:
             and profile.sign_in is not SignIn.NONE
         )
         is_socks = upstream is not None and upstream.scheme is ProxyScheme.SOCKS5
+        has_certificate = (
+            profile is not None
+            and upstream is not None
+            and upstream.scheme is ProxyScheme.HTTPS
+            and bool(profile.client_certificate)
+        )
         for name, value in (
             ("name", str(upstream or "direct:")),
             ("may_sign_in", may_sign_in),
             ("is_socks", is_socks),
             ("is_direct", upstream is None or is_socks),
             ("authenticates_requests", may_sign_in and not is_socks),
+            ("has_certificate", has_certificate),
         ):
             object.__setattr__(self, name, value)
 
     def connection_name(self, target: Authority | None) -> str:
         """Return the name shared by all interchangeable connections of the pool to a target."""
+        if self.has_certificate and self.profile is not None:
+            return f"{self.name} as {self.profile.id}"
         return f"{self.name} {target}" if self.is_direct else self.name
 
     @classmethod

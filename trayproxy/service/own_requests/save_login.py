@@ -58,6 +58,8 @@ class SaveTools:
         name_of: Returns the name of the profile with this id, empty if it no longer exists.
         is_own: Returns True if any of these addresses is TrayProxy's own listener.
         keeps_in_memory: True if a running service can use a login without a keyring.
+        certificate_password: Returns the password of a profile's client certificate, empty if there
+            is none; called in a thread.
     """
 
     keyring: CredentialStore
@@ -66,6 +68,7 @@ class SaveTools:
     name_of: Callable[[str], str]
     is_own: Callable[[tuple[Address, ...]], bool]
     keeps_in_memory: bool = True
+    certificate_password: Callable[[Profile], str] = lambda profile: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ async def verify_and_save(
         owns_history=False,
     )
     connector = Connector(loop, tools.limits, desk.broker, tools.is_own)
+    connector.certificate_password = tools.certificate_password
     via = b"trayproxy-" + urandom(4).hex().encode()
     threads = HandshakeThreads(loop)
     request_tools = OwnRequestTools(desk.broker, connector, threads, tools.limits, via, loop.time)
@@ -137,6 +141,7 @@ def verify_and_save_offline(
     *,
     is_typed: bool,
     name_of: Callable[[str], str] = lambda profile_id: "",
+    certificate_password: Callable[[Profile], str] = lambda profile: "",
     limits: EngineLimits = LIMITS,
 ) -> Problem | None:
     """Save a login as `verify_and_save` does, while no service runs.
@@ -148,7 +153,13 @@ def verify_and_save_offline(
     with asyncio.Runner() as runner, closing(HistoryFile(paths.sign_in_file)) as history:
         # TrayProxy does not listen here, so no upstream can be its own listener.
         tools = SaveTools(
-            keyring, history, limits, name_of, lambda addresses: False, keeps_in_memory=False
+            keyring,
+            history,
+            limits,
+            name_of,
+            lambda addresses: False,
+            keeps_in_memory=False,
+            certificate_password=certificate_password,
         )
         return runner.run(verify_and_save(tools, profile, login, is_typed=is_typed)).problem
 
