@@ -97,6 +97,44 @@ class NoNetworkRules:
         """Do nothing."""
 
 
+class Detour:
+    """Direct connections for some time, after which a profile is used again.
+
+    Attributes:
+        profile_id: The id of that profile; empty if programs do not connect directly for some time.
+    """
+
+    def __init__(
+        self, publish_end: Callable[[float | None], None], on_end: Callable[[str], None]
+    ) -> None:
+        """Create an instance.
+
+        Args:
+            publish_end: Called with the end in seconds since the epoch; None without an end.
+            on_end: Called with the id of the profile when the time is over.
+        """
+        self.profile_id = ""
+        self._publish_end = publish_end
+        self._on_end = on_end
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, profile_id: str, for_s: int) -> None:
+        """Start the time, in seconds; a running time is replaced."""
+        self.cancel()
+        self.profile_id = profile_id
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(for_s, self._on_end, profile_id)
+        self._publish_end(time() + for_s)
+
+    def cancel(self) -> None:
+        """Cancel the timer, if it is running."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self.profile_id = ""
+        self._publish_end(None)
+
+
 class ProfileChanges:
     """Changes the settings, the active profile, and the parts of the service that depend on it.
 
@@ -131,9 +169,7 @@ class ProfileChanges:
         self._save_lock = asyncio.Lock()
         self._user_saves: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
-        self._detour_timer: asyncio.TimerHandle | None = None
-        self._detour_profile_id = ""
-        """The id of the profile to which the timer returns."""
+        self._detour = Detour(publisher.set_direct_until, self._detour_ended)
         self._previous_id = ""
         """The id of the profile that was active before permanent direct connections."""
 
@@ -227,13 +263,14 @@ class ProfileChanges:
         """Switch to a profile, or to direct connections; see `UseProfile` for the arguments."""
         directly = profile_id == DIRECT_ID
         present = self._router.profile
-        present_id = self._detour_profile_id if present is None else present.id
-        if directly and for_s > 0 and present_id:
-            self._start_detour(present_id, min(for_s, MAX_DIRECT_S))
-            return
+        present_id = self._detour.profile_id if present is None else present.id
         profile = None if directly else self.get(profile_id)
         self._chosen_by_hand()
-        self._end_detour()
+        if directly and for_s > 0 and present_id:
+            self._detour.start(present_id, min(for_s, MAX_DIRECT_S))
+            self._switch(None, directly=True)
+            return
+        self._detour.cancel()
         if not directly:
             self._previous_id = ""
         elif present_id:
@@ -250,8 +287,8 @@ class ProfileChanges:
         Raises:
             ProfileError: No profile was active before, or it was deleted meanwhile.
         """
-        if self._detour_timer is not None:
-            self._detour_ended(self._detour_profile_id)
+        if self._detour.profile_id:
+            self._detour_ended(self._detour.profile_id)
         elif self._router.is_direct:
             await self.use(self._previous().id, 0)
 
@@ -269,7 +306,7 @@ class ProfileChanges:
     def present_id(self) -> str:
         """The id of the active profile; while programs connect directly, of the profile before."""
         profile = self._router.profile
-        return profile.id if profile is not None else self._detour_profile_id or self._previous_id
+        return profile.id if profile is not None else self._detour.profile_id or self._previous_id
 
     @property
     def is_direct(self) -> bool:
@@ -286,7 +323,7 @@ class ProfileChanges:
         profile = None if directly else self.get(profile_id)
         before = DIRECT_ID if self._router.is_direct else self.present_id
         self._previous_id = self.present_id if directly else ""
-        self._end_detour()
+        self._detour.cancel()
         self._publisher.set_network_switch(NetworkSwitch(profile_id, before, cause, fact, time()))
         self._switch(profile, directly=directly)
         logger.info("the network has caused a switch to %s (%s)", profile_id, cause)
@@ -308,30 +345,12 @@ class ProfileChanges:
             return self.get(self._previous_id)
         return self._store.config.previous_profile()
 
-    def _start_detour(self, profile_id: str, for_s: int) -> None:
-        self._chosen_by_hand()
-        self._end_detour()
-        self._detour_profile_id = profile_id
-        self._detour_timer = asyncio.get_running_loop().call_later(
-            for_s, self._detour_ended, profile_id
-        )
-        self._publisher.set_direct_until(time() + for_s)
-        self._switch(None, directly=True)
-
     def _detour_ended(self, profile_id: str) -> None:
-        self._end_detour()
+        self._detour.cancel()
         profile = None
         with suppress(UnknownProfileError):  # The profile may have been deleted meanwhile.
             profile = self.get(profile_id)
         self._switch(profile, directly=False)
-
-    def _end_detour(self) -> None:
-        """Cancel the timer of `use`, which would return to the previous profile."""
-        if self._detour_timer is not None:
-            self._detour_timer.cancel()
-        self._detour_timer = None
-        self._detour_profile_id = ""
-        self._publisher.set_direct_until(None)
 
     def reload(self) -> None:
         """Load the settings again after they were changed outside (SIGHUP).
@@ -361,7 +380,7 @@ class ProfileChanges:
     def _switch(self, profile: Profile | None, *, directly: bool) -> None:
         """Switch to this profile. New requests use its route; running requests keep theirs."""
         if profile is not None or not directly:
-            self._end_detour()
+            self._detour.cancel()
         before = (self._router.profile, self._router.is_direct)
         self._router.use(profile, directly=directly)
         if before != (profile, directly):
