@@ -8,7 +8,7 @@ from msgspec import structs
 
 from tests.cli.conftest import Cli
 from tests.cli.fake_service import OFFICE, FakeServiceHandler
-from trayproxy.control.messages import Resume, UseProfile
+from trayproxy.control.messages import NetworkSwitch, Resume, SwitchCause, UseProfile
 from trayproxy.profiles.config import Config
 from trayproxy.profiles.profile import DIRECT_ID
 from trayproxy.profiles.store import SettingsStore
@@ -83,6 +83,16 @@ def test_a_time_does_not_shorten_direct_connections_without_an_end(
     code, _, err = cli("direct", "--for", "5m")
     assert (code, err) == (0, "Programs connect directly already, until “trayproxy resume”.\n")
     assert service.requests == [UseProfile(DIRECT_ID)]
+
+
+def test_direct_connections_because_of_the_network_end_with_the_network(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
+    cli("direct")
+    left = NetworkSwitch(DIRECT_ID, "office", SwitchCause.ELSEWHERE, "Office")
+    service.status = structs.replace(service.status, network_switch=left)
+    code, _, err = cli("direct", "--for", "5m")
+    assert (code, err) == (0, "Programs connect directly already, until the network changes.\n")
 
 
 def test_a_time_needs_a_profile_to_return_to(cli: Cli, service: FakeServiceHandler) -> None:

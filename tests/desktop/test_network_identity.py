@@ -1,5 +1,6 @@
 """Tests for trayproxy.desktop.network_identity on Linux: a real network, a fake NetworkManager."""
 
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tests.support.processes import Home
 from trayproxy.desktop.network_identity.base import LIMIT_S, NetworkIdentity, Portal
 from trayproxy.desktop.network_identity.factory import network_reader
 from trayproxy.desktop.network_identity.linux import read_network
+from trayproxy.desktop.network_identity.wireless import NETLINK_GENERIC, family_number, ssids
+from trayproxy.desktop.rtnetlink import open_netlink
 
 NO_BUS = "unix:path=/no-such-folder/bus"
 SOURCES = Path(__file__).parents[2]
@@ -123,3 +126,22 @@ def test_routing_domains_come_from_resolved(bus: str, tmp_path: Path) -> None:
 
 def test_this_system_has_a_reader() -> None:
     assert isinstance(network_reader()(), NetworkIdentity)
+
+
+def test_the_kernel_knows_the_families_of_generic_netlink() -> None:
+    with open_netlink(protocol=NETLINK_GENERIC) as connection:
+        assert family_number(connection, "nlctrl") == 16
+        assert family_number(connection, "no-such-family") == 0
+
+
+def test_only_connected_wireless_interfaces_have_a_name() -> None:
+    """The messages have a header, an index (3), a name (4) and an SSID (52)."""
+
+    def attribute(kind: int, value: bytes) -> bytes:
+        octets = struct.pack("=HH", 4 + len(value), kind) + value
+        return octets.ljust((len(octets) + 3) & ~3, b"\0")
+
+    header = bytes([7, 1, 0, 0])
+    idle = header + attribute(3, bytes(4)) + attribute(4, b"wlan1\0")
+    messages = [(28, idle), (28, idle + attribute(52, b"Branch Office")), (29, idle + b"\x01")]
+    assert list(ssids(28, messages)) == ["Branch Office"]

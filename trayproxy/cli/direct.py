@@ -64,7 +64,8 @@ def _connect_directly_for(paths: Paths, seconds: int) -> None:
     with require_service(paths) as client:
         status = fetch_status(client)
         if status.direct and status.direct_until is None:
-            print_message("Programs connect directly already, until “trayproxy resume”.")
+            end = "the network changes" if status.network_switch else "“trayproxy resume”"
+            print_message(f"Programs connect directly already, until {end}.")
             return
         if status.profile is None and not status.direct:
             raise CommandError(

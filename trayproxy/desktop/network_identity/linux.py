@@ -11,7 +11,6 @@ import contextlib
 import logging
 import socket
 import struct
-import sys
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,8 +20,8 @@ from trayproxy.desktop.network_identity.base import (
     NetworkIdentity,
     clean_mac,
     clean_suffix,
-    ssid_text,
 )
+from trayproxy.desktop.network_identity.wireless import wireless_networks
 from trayproxy.desktop.rtnetlink import (
     GET_LINK,
     GET_NEIGHBOUR,
@@ -53,16 +52,6 @@ _VPN_KINDS = frozenset(
 )
 """The kinds of interfaces that VPN programs create (``ip link help``). ``tun`` includes TAP."""
 
-_NETLINK_GENERIC = 16
-_GENERIC_CONTROL = 16
-"""GENL_ID_CTRL, the family that knows the numbers of the other families."""
-_GENERIC = struct.Struct("=BBxx")
-# struct genlmsghdr: command, version.
-_CTRL_GET_FAMILY = 3
-_CTRL_FAMILY_ID, _CTRL_FAMILY_NAME = 1, 2
-_NL80211_GET_INTERFACE = 5
-_NL80211_SSID = 52
-
 
 def read_network(bus: str = "SYSTEM", resolv_conf: Path = RESOLV_CONF) -> NetworkIdentity:
     """Read the present network. Facts that cannot be read are empty.
@@ -82,7 +71,7 @@ def read_network(bus: str = "SYSTEM", resolv_conf: Path = RESOLV_CONF) -> Networ
         gateways = _gateways(connection)
         vpns.update(_vpn_interfaces(dump(connection, GET_LINK)))
     with _reported("the wireless networks"):
-        wifi.update(_wireless_networks())
+        wifi.update(wireless_networks())
     suffixes = set(_search_list(resolv_conf))
     facts = BusFacts()
     with _reported("the services of the system bus"):
@@ -145,29 +134,6 @@ def _vpn_interfaces(messages: Iterable[tuple[int, bytes]]) -> Iterator[str]:
         is_usable = flags & IFF_UP and _IFLA_MASTER not in found
         if is_usable and (link_kind in _VPN_KINDS or link_type == _ARPHRD_PPP):
             yield found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
-
-
-def _wireless_networks() -> Iterator[str]:
-    """Return the SSIDs of all connected wireless interfaces (linux/nl80211.h).
-
-    Without a wireless interface, the kernel usually does not know the family ``nl80211``.
-    """
-    with open_netlink(protocol=_NETLINK_GENERIC) as connection:
-        family = _generic_family(connection, b"nl80211\0")
-        request = _GENERIC.pack(_NL80211_GET_INTERFACE, 0)
-        for kind, body in dump(connection, family, request) if family else ():
-            ssid = attributes(body[_GENERIC.size :]).get(_NL80211_SSID, b"")
-            if kind == family and ssid:
-                yield ssid_text(ssid)
-
-
-def _generic_family(connection: socket.socket, name: bytes) -> int:
-    """Return the number of a family of generic netlink; 0 if the kernel does not know it."""
-    for _, body in dump(connection, _GENERIC_CONTROL, _GENERIC.pack(_CTRL_GET_FAMILY, 1)):
-        found = attributes(body[_GENERIC.size :])
-        if found.get(_CTRL_FAMILY_NAME) == name:
-            return int.from_bytes(found.get(_CTRL_FAMILY_ID, b"")[:2], sys.byteorder)
-    return 0
 
 
 def _search_list(resolv_conf: Path) -> Iterator[str]:
