@@ -13,6 +13,7 @@ from jeepney import message_bus
 from jeepney.io.blocking import open_dbus_connection
 
 from tests.support.bus import session_bus
+from tests.support.dbusmock import mocked_network_manager
 from tests.support.namespaces import ALONE, skip_without_namespaces
 from tests.support.network_manager import BEHIND_PORTAL, NetworkManager, Resolved
 from tests.support.process_output import PATIENCE
@@ -85,6 +86,18 @@ def test_network_manager_knows_wifi_vpn_connections_domains_and_portals(
         network = read_network(bus, missing)
         assert "Company VPN" in network.vpns
         assert network.dns_suffixes == ("corp.example", "lab.example")
+
+
+def test_the_network_manager_of_dbusmock_is_understood(
+    bus: str, place: Home, tmp_path: Path
+) -> None:
+    with mocked_network_manager(place, bus) as manager:
+        network = read_network(bus, tmp_path / "resolv.conf")
+        assert (network.wifi, network.portal) == ((), Portal.ABSENT)
+        manager.join("Branch Office")
+        manager.set_connectivity(BEHIND_PORTAL)
+        network = read_network(bus, tmp_path / "resolv.conf")
+        assert (network.wifi, network.portal) == (("Branch Office",), Portal.PRESENT)
 
 
 def test_a_hostile_address_of_the_check_page_is_not_opened(bus: str) -> None:
