@@ -26,6 +26,7 @@ from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
+from trayproxy.ui.devices_dialog import DevicesDialog
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.profiles_window import ProfilesWindow
 from trayproxy.ui.quit_question import quit_box
@@ -178,6 +179,12 @@ def recipes_window(tool: str) -> QWidget:
     return window
 
 
+def devices_dialog() -> QWidget:
+    dialog = DevicesDialog()
+    dialog.present(structs.replace(STATUS, devices=("192.168.1.0/24", "10.0.0.7")))
+    return dialog
+
+
 PICTURES: dict[str, Callable[[], QWidget]] = {
     "sign-in": lambda: SignInDialog(PROMPT),
     "sign-in-rejected": lambda: SignInDialog(
@@ -202,6 +209,7 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     "menu-system-proxy-changed": lambda: _menu(IconState.OK, SYSTEM_PROXY_CHANGED),
     "system-proxy-left-over": _leftover_question,
     "quit": lambda: quit_box(BUSY),
+    "devices": devices_dialog,
     "recipes": lambda: recipes_window("git"),
     "recipes-hostile": lambda: recipes_window("x"),
 }

@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from tests.ui.contrast import contrast
 from tests.ui.fake_service import NEEDED, OFFICE, PROMPT
-from tests.ui.pictures import BUSY, recipes_window
+from tests.ui.pictures import BUSY, devices_dialog, recipes_window
 from trayproxy.control.icon_state import IconState
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import PromptReason
@@ -49,7 +49,9 @@ def question() -> QWidget:
     return quit_box(BUSY)
 
 
-@pytest.fixture(params=[dialog, window, panel, question, partial(recipes_window, "git")])
+@pytest.fixture(
+    params=[dialog, window, panel, question, partial(recipes_window, "git"), devices_dialog]
+)
 def shown(request: pytest.FixtureRequest, qtbot: QtBot) -> QWidget:
     """Return a shown window, for every kind of window."""
     shown: QWidget = request.param()

@@ -256,8 +256,9 @@ def test_only_web_pages_can_be_opened(ui: WindowDriver, url: str) -> None:
     assert ui.child(QPushButton, "open_page_now").isHidden()
 
 
-def test_the_address_can_be_copied(ui: WindowDriver) -> None:
+def test_the_address_can_be_copied_and_offered_to_other_devices(ui: WindowDriver) -> None:
     ui.emitted(ui.actions.copy_address, "copy_address")
+    ui.emitted(ui.actions.show_devices, "show_devices")
 
 
 # --- Editing -------------------------------------------------------------------------------------

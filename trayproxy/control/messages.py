@@ -227,6 +227,8 @@ class Status(Struct, frozen=True):
             has caused it; None if a person has chosen.
         listeners: The listeners beside the local address.
         refused_devices: The refused connections of other devices.
+        devices: The addresses and networks of the other devices that may connect.
+        containers: True if containers and WSL on this computer may connect.
     """
 
     version: str
@@ -259,6 +261,8 @@ class Status(Struct, frozen=True):
     network_switch: NetworkSwitch | None = None
     listeners: tuple[FurtherListener, ...] = ()
     refused_devices: RefusedDevices = RefusedDevices()
+    devices: tuple[str, ...] = ()
+    containers: bool = False
 
 
 # --- Requests ------------------------------------------------------------------------------------

@@ -125,7 +125,9 @@ class LocalPort:
     def settings_changed(self) -> None:
         """Listen at the further addresses of the settings, and no longer at others."""
         config = self._further_settings.config()
-        if config.forwards or config.listen.devices or config.listen.containers:
+        listen = config.listen
+        self._publisher.set_devices(listen.devices, containers=listen.containers)
+        if config.forwards or listen.devices or listen.containers:
             self.use_further().apply(config)
         elif self.further is not None:
             self.further.apply(config)

@@ -125,6 +125,10 @@ class StatusPublisher:
         """Set the listeners beside the local address."""
         self._set(listeners=listeners)
 
+    def set_devices(self, devices: tuple[str, ...], *, containers: bool) -> None:
+        """Set the other devices that may connect, and whether containers may."""
+        self._set(devices=devices, containers=containers)
+
     def set_refused_devices(self, refused_devices: RefusedDevices) -> None:
         """Set the totals of refused connections of other devices."""
         self._set(refused_devices=refused_devices)

@@ -21,6 +21,7 @@ class ActionSignals(QObject):
         use_system_proxy(UseSystemProxy): Set or restore the system proxy.
         copy_settings(str): Copy the settings for the program with this recipe.
         show_recipes: Show the window of the recipes.
+        show_devices: Show the dialog with the other devices that may connect.
         open_page(str): Open the page with this URL in the browser. The URL is untrusted.
         save_profile(Profile): Add or change this profile; activate the profile if none is active.
         delete_profile(DeleteProfile): Delete a profile.
@@ -43,6 +44,7 @@ class ActionSignals(QObject):
     use_system_proxy = Signal(object)
     copy_settings = Signal(str)
     show_recipes = Signal()
+    show_devices = Signal()
     open_page = Signal(str)
     save_profile = Signal(object)
     delete_profile = Signal(object)

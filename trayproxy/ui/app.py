@@ -40,6 +40,7 @@ from trayproxy.ui.action_requests import ActionRequests
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.copy_settings import RecipeActions
 from trayproxy.ui.cycle_collector import CycleCollector
+from trayproxy.ui.device_actions import DeviceActions
 from trayproxy.ui.icons import app_icon
 from trayproxy.ui.menu import TrayMenu
 from trayproxy.ui.network_switch_notice import NetworkSwitchNotice
@@ -125,7 +126,11 @@ class App(QObject):
         )
         search = SettingsSearch(self.window.show_found, self)
         self.client.status_changed.connect(search.show_status)
-        self._commands = (RecipeActions(self.actions, self), search)
+        self._commands = (
+            RecipeActions(self.actions, self),
+            search,
+            DeviceActions(self.client, self.actions, self),
+        )
         self.shutdown = Shutdown(self.client, self.supervisor, self)
         self.quit_question = QuitQuestion(self.client, self)
         limit = BACKGROUND_TRAY_TIMEOUT_S if is_background else TRAY_TIMEOUT_S

@@ -73,7 +73,7 @@ class StateRow(QWidget):
 
 
 class LocalAddressRow(QWidget):
-    """The row with the local address and the button to copy it."""
+    """The row with the local address, the button to copy it, and the one for other devices."""
 
     def __init__(self, actions: ActionSignals) -> None:
         super().__init__()
@@ -84,8 +84,14 @@ class LocalAddressRow(QWidget):
         self._address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         copy = push_button("copy_address", translate("Window", "Copy"), actions.copy_address)
         copy.setAccessibleDescription(translate("Window", "Copies the local address"))
+        devices = push_button(
+            "show_devices", translate("Window", "Other devices…"), actions.show_devices
+        )
+        devices.setAccessibleDescription(
+            translate("Window", "Shows which other devices may connect")
+        )
         label = QLabel(translate("Window", "Local address"))
-        row(self, label, self._address, copy, None)
+        row(self, label, self._address, copy, devices, None)
 
     def show_status(self, status: Status | None) -> None:
         """Show the address; hide the row while programs cannot connect."""
