@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import SwitchCause
@@ -36,6 +37,9 @@ REPEATS_S = (2.0, 5.0, 15.0, 30.0)
 """Seconds before each repetition of a look that has found nothing."""
 PROBE_LIMIT_S = 0.7
 """Seconds within which a proxy must accept a connection to count as answering here."""
+PORTAL_REPEATS = (30.0, 60)
+"""The seconds between looks while there is a captive portal, and their number: the system does not
+tell when the person has signed in there."""
 PORTAL_INTERVAL_S = 60.0
 """Seconds between two looks for a captive portal because an upstream cannot be reached."""
 PORTAL_PAGE = "http://detectportal.firefox.com/canonical.html"
@@ -109,6 +113,7 @@ class NetworkProfiles:
         self._is_by_hand = False
         self._rules = self._present_rules()
         self._repeats: Iterator[float] = iter(())
+        self._portal_repeats: Iterator[float] = iter(())
         self._timer: asyncio.TimerHandle | None = None
         self._look: asyncio.Task[None] | None = None
         self._portal_sought = -PORTAL_INTERVAL_S
@@ -170,7 +175,7 @@ class NetworkProfiles:
 
     def _begin(self, delay_s: float) -> None:
         self.close()
-        self._repeats = iter(REPEATS_S)
+        self._repeats, self._portal_repeats = iter(REPEATS_S), repeat(*PORTAL_REPEATS)
         self._timer = self._loop.call_later(delay_s, self._start_look)
 
     def _start_look(self) -> None:
@@ -183,8 +188,10 @@ class NetworkProfiles:
         self._note_move(network)
         has_found = not self._rules or await self._decide(network)
         self._look = None
-        repeat_s = next(self._repeats, None)
-        if repeat_s is not None and (not has_found or has_portal):
+        repeat_s = None if has_found and not has_portal else next(self._repeats, None)
+        if has_portal and repeat_s is None:
+            repeat_s = next(self._portal_repeats, None)
+        if repeat_s is not None:
             self._timer = self._loop.call_later(repeat_s, self._start_look)
 
     def _note_move(self, network: "NetworkIdentity") -> None:

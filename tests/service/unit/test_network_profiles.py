@@ -16,6 +16,7 @@ from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.service.network_profiles import (
     PORTAL_INTERVAL_S,
     PORTAL_PAGE,
+    PORTAL_REPEATS,
     REPEATS_S,
     SETTLE_S,
     NetworkProfiles,
@@ -224,6 +225,22 @@ def test_a_captive_portal_of_the_system_is_reported_until_it_is_gone(bench: Netw
     assert bench.portals[-1] == PORTAL_PAGE
     bench.move(AT_OFFICE)
     assert bench.portals[-1] == ""
+
+
+def test_a_sign_in_at_a_captive_portal_may_take_minutes(bench: NetworkBench) -> None:
+    bench.move(replace(AT_OFFICE, portal=Portal.PRESENT))
+    for seconds in REPEATS_S:
+        bench.wait(seconds)
+    for _ in range(20):
+        bench.wait(PORTAL_REPEATS[0])
+    assert bench.portals[-1] == PORTAL_PAGE
+    bench.network = replace(AT_OFFICE, portal=Portal.ABSENT)
+    bench.wait(PORTAL_REPEATS[0])
+    assert bench.portals[-1] == ""
+    reads = bench.reads
+    for _ in range(5):
+        bench.wait(3600)
+    assert bench.reads == reads
 
 
 def test_an_unreachable_upstream_leads_to_a_search_for_a_portal_once_a_minute(

@@ -179,7 +179,7 @@ def read_network(libraries: WindowsLibraries | None = None) -> NetworkIdentity:
     suffixes: set[str] = set()
     vpns: set[str] = set()
     if libraries.iphlpapi is not None:
-        with _adapters(libraries.iphlpapi) as adapters:
+        with AdapterList(libraries.iphlpapi) as adapters:
             for adapter in adapters:
                 gateways.update(_gateways(libraries.iphlpapi, adapter))
                 suffixes.update(_suffixes(adapter))
@@ -195,7 +195,7 @@ def read_network(libraries: WindowsLibraries | None = None) -> NetworkIdentity:
     )
 
 
-class _adapters:  # noqa: N801  # used like a function
+class AdapterList:
     """Holds the memory of the list of all adapters that are up, while it is read."""
 
     def __init__(self, library: Any) -> None:
