@@ -225,6 +225,14 @@ def test_a_certificate_of_an_unknown_authority_is_reported(
     assert [page.code for page in engine.observer.failures] == ["TP-212"]
 
 
+def test_a_refused_certificate_is_no_verdict_on_a_login(start: Start, profile: Profile) -> None:
+    """TLS 1.3 reports the refusal after the request was sent; the request was not read."""
+    desk = FakeBroker(LOGIN, is_known=True)
+    with start(profile, desk).connect() as client:
+        assert client.ask(GET).status == 502
+    assert not any(desk.login_was_sent)
+
+
 def test_an_unusable_certificate_is_reported_until_its_password_is_known(
     start: Start, profile: Profile, upstream: ScriptedUpstream, files: ClientFiles
 ) -> None:

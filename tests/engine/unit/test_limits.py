@@ -61,7 +61,7 @@ CONSTANTS = {
         "TCP_KEEPCNT": 11,
     },
     "net.socket_stream.STALLED_MS": 3000,
-    "net.socket_stream.STALLED_RETRANSMITS": 3,
+    "net.socket_stream.STALLED_RETRANSMITS": 4,
     "net.tls.MAX_CA_FILE": 4 << 20,
     "net.tls.MAX_RECORD": 16 << 10,  # RFC 8446, section 5.1.
     "proxy_auth.auth_exchange.MAX_LOST_CONNECTIONS": 1,

@@ -106,10 +106,10 @@ def test_octets_are_unread_after_a_reset_or_an_end_without_an_acknowledgement(
 @pytest.mark.parametrize(
     ("info", "expected"),
     [
-        (tcp_info(1, ESTABLISHED, 3, 3000), True),
-        (tcp_info(0, ESTABLISHED, 3, 3000), False),
-        (tcp_info(1, ESTABLISHED, 2, 3000), False),
-        (tcp_info(1, ESTABLISHED, 3, 2999), False),
+        (tcp_info(1, ESTABLISHED, 4, 3000), True),
+        (tcp_info(0, ESTABLISHED, 4, 3000), False),
+        (tcp_info(1, ESTABLISHED, 3, 3000), False),
+        (tcp_info(1, ESTABLISHED, 4, 2999), False),
         (b"", False),
     ],
     ids=["stalled", "nothing sent", "just sent", "just acknowledged", "unknown"],

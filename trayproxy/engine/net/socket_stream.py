@@ -23,8 +23,9 @@ network of two minutes."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 STALLED_MS = 3000
 """Milliseconds without an acknowledgement after which a connection counts as stalled."""
-STALLED_RETRANSMITS = 3
-"""The number of retransmissions of a segment from which a connection counts as stalled."""
+STALLED_RETRANSMITS = 4
+"""The number of retransmissions of a segment from which a connection counts as stalled. The fourth
+follows at least three seconds after the segment (RFC 6298, section 5; 0.2 s on Linux)."""
 _TCP_INFO = struct.Struct("BxB21xI28xI")
 """The members ``tcpi_state``, ``tcpi_retransmits``, ``tcpi_unacked`` (segments) and
 ``tcpi_last_ack_recv`` (milliseconds ago) of Linux's ``struct tcp_info``."""

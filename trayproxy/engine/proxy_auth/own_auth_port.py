@@ -157,6 +157,7 @@ class OwnAuthPort:
             upstream = self.route.upstream
             refused = late_handshake_failure(upstream.host if upstream else "", error)
             if refused is not None:
+                self._was_sent = False  # The next hop reads no request.
                 raise refused from error
             is_unread = isinstance(error, OSError) or stream.last_data_was_unread
             raise ConnectionLostError(

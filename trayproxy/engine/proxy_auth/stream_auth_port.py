@@ -149,11 +149,12 @@ class StreamAuthPort:
         reader = self._start(message, upstream)
         downstream.pending_credentials = message.carried
         upstream.may_be_replaced = may_be_replaced(message)
+        refused: RequestRefusedError | None = None
         try:
             response = await reader.read_head(writer, upstream)
         except ResponseBrokenError as error:
-            self._raise_if_certificate_refused(error)
-            raise ConnectionLostError(
+            refused = self._certificate_refusal(error)
+            raise refused or ConnectionLostError(
                 self._facts(upstream), request_was_unread=error.request_was_unread
             ) from error
         except RequestBodyError:
@@ -167,19 +168,21 @@ class StreamAuthPort:
         finally:
             downstream.pending_credentials = None
             upstream.may_be_replaced = False
-            if message.carried is not None and writer.started:
+            # Without an accepted certificate, the next hop reads no request.
+            if message.carried is not None and writer.started and refused is None:
                 self.login_was_sent = True
         self._lease.record_response(upstream)
         return response
 
-    def _raise_if_certificate_refused(self, error: ResponseBrokenError) -> None:
-        """Raise the error for a next hop that has refused the client certificate only now."""
+    def _certificate_refusal(self, error: ResponseBrokenError) -> RequestRefusedError | None:
+        """Report a next hop that has refused the client certificate only now, and return the error
+        to raise; None if the connection was lost for another reason."""
         upstream = self._lease.route.upstream
         refused = late_handshake_failure(upstream.host if upstream else "", error.__cause__)
         if refused is not None:
             self._downstream.drop_upstream()
             self._lease.report_failure(refused.page)
-            raise refused from error
+        return refused
 
     def _timed_out(self) -> RequestRefusedError:
         """Close the connection to a silent next hop, and return the error to raise.
