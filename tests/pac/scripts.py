@@ -30,20 +30,20 @@ def run(
     return ScriptRunner(script).run(request)
 
 
-def values(
-    expressions: Sequence[str],
-    *,
-    now: str = "",
-    is_always: bool = False,
-    names: Names | None = None,
-) -> list[Any]:
-    """Return the values of expressions; the value of an expression that throws is a text.
+def fixed_time(now: str, *, is_always: bool = False) -> str:
+    """Return the beginning of a script that sets the time, see `script_of`."""
+    return _FIXED_TIME.format(now=json.dumps(now), always=json.dumps(is_always))
+
+
+def script_of(expressions: Sequence[str], *, now: str = "", is_always: bool = False) -> str:
+    """Return a script with the answer JSON: the values of expressions.
+
+    The value of an expression that throws is a text.
 
     Args:
         expressions: Expressions of JavaScript.
         now: The fixed time, as in ``Mar 03 2009 03:34:01``.
         is_always: True if every new date is `now`, as with the mock of Chromium's test.
-        names: The resolvable names.
     """
     lines = ["function FindProxyForURL(url, host) { var values = [];"]
     for expression in expressions:
@@ -51,9 +51,18 @@ def values(
             f"try {{ values.push({expression}); }} catch (e) {{ values.push(String(e)); }}"
         )
     lines.append("return JSON.stringify(values); }")
-    always = json.dumps(is_always)
-    time = _FIXED_TIME.format(now=json.dumps(now), always=always) if now else ""
-    result = run(time + "\n".join(lines), names=names)
+    return (fixed_time(now, is_always=is_always) if now else "") + "\n".join(lines)
+
+
+def values(
+    expressions: Sequence[str],
+    *,
+    now: str = "",
+    is_always: bool = False,
+    names: Names | None = None,
+) -> list[Any]:
+    """Return the values of expressions, see `script_of`; `names` are the resolvable names."""
+    result = run(script_of(expressions, now=now, is_always=is_always), names=names)
     assert result.failure is None, result.failure
     assert result.answer is not None
     found: list[Any] = json.loads(result.answer)
