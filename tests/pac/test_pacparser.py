@@ -72,7 +72,7 @@ DIFFERENT = [
     ('isInNetEx("3ffe:8311:ffff::1", "3ffe:8311:ffff/48")', False, True),
     # An IPv4 address belongs to the network ::ffff:0:0/96 (Chromium).
     ('isInNetEx("192.168.1.1", "::ffff:192.168.1.1/112")', True, False),
-    # A network of the length 0 contains all addresses; pacparser shifts by 32 bits, which is 0 bits.
+    # A network of the length 0 contains all addresses; in pacparser, a shift by 32 bits is none.
     ('isInNetEx("10.0.0.1", "192.0.2.9/0")', True, False),
     # Two arguments of the wrong kind (Chromium).
     ("isInNetEx(null, null)", None, "TypeError"),

@@ -1,6 +1,8 @@
 """Whole scripts: those of other test suites in the same spirit, and scripts that do harm."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.pac.scripts import run
 from trayproxy.pac.evaluation import PROBLEM_ID, FailureKind
@@ -213,6 +215,20 @@ def test_alerts_are_texts_as_in_chromium() -> None:
     calls = "alert(); alert(null); alert({foo: 'bar'}); alert('a\\nb'); return 'DIRECT';"
 
     assert run(FIND % calls).alerts == ("undefined", "null", "[object Object]", "a b")
+
+
+FRAGMENTS = (
+    "function FindProxyForURL(){", "return", "'PROXY a:1'", "dnsResolve('a')", "throw", "null",
+    "=>", "(", ")", "{", "}", ";", "/", "`", "//",
+)  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=50) | st.lists(st.sampled_from(FRAGMENTS), max_size=12).map(" ".join))
+def test_any_text_gives_an_answer_or_a_failure(script: str) -> None:
+    result = run(script)
+
+    assert (result.answer is None) != (result.failure is None)
 
 
 def test_garbage_of_a_megabyte_is_a_syntax_error() -> None:
