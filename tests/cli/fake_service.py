@@ -13,6 +13,7 @@ from trayproxy.control.messages import (
     CheckResult,
     DeleteProfile,
     Done,
+    EvaluatePac,
     Failed,
     FindRoute,
     ForgetLogin,
@@ -21,6 +22,7 @@ from trayproxy.control.messages import (
     KeptInMemory,
     ListenerState,
     OpenProfilePort,
+    PacAnswer,
     ProfilePort,
     PromptChanged,
     Quit,
@@ -62,6 +64,7 @@ class FakeServiceHandler(SessionHandler):
         self.kept_in_memory: KeptInMemory | None = None
         self.system_proxy = SystemProxyStatus()
         self.route: RouteFound | None = None
+        self.answer: PacAnswer | None = None
         self.prompt: Prompt | None = None
         self.quit: Callable[[], None] = lambda: None
         self.ending: asyncio.Task[None] | None = None
@@ -85,6 +88,8 @@ class FakeServiceHandler(SessionHandler):
                 return self.result
             case Subscribe():
                 return self.status
+            case EvaluatePac() if self.answer:
+                return self.answer
             case FindRoute() if self.route:
                 return self.route
             case OpenProfilePort():

@@ -126,7 +126,7 @@ def test_an_unknown_verb_without_a_near_match_lists_all(cli: Cli) -> None:
         (["profiles", "add", "Office", "a:1", "--sign-in", "x"], "sso"),
         (["run", "--upstream", "a:1", "--password-stdin"], "--user"),
         (["run", "--no-promp"], "unrecognized"),
-        (["profiles", "add", "Office"], "HOST:PORT"),
+        (["profiles", "add", "Office"], "ADDRESS"),
         (["profiles", "add", " ", "a:1"], "Give the profile a name"),
         (["profiles", "add", "Office", "a:99999"], "65535"),
         (["login", "--password", "canary"], "unrecognized"),

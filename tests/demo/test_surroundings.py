@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.dconf_session import dconf_session
 from tests.support.processes import Home
+from tests.support.values import upstream_of
 from trayproxy.demo.company_network import CompanyNetwork, company_network
 from trayproxy.demo.main import play
 from trayproxy.demo.surroundings import (
@@ -63,7 +64,7 @@ def test_the_profiles_use_the_two_proxies(network: CompanyNetwork) -> None:
     first, second = profiles(network)
     assert str(first.upstream) == network.url
     assert (first.user, first.sign_in) == (network.login.user, SignIn.PASSWORD)
-    assert (second.upstream.port, second.sign_in) == (network.ports.lab, SignIn.NONE)
+    assert (upstream_of(second).port, second.sign_in) == (network.ports.lab, SignIn.NONE)
 
 
 def test_a_failed_start_of_the_service_is_reported_with_its_output(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.desk.machine_driver import OFFICE
-from tests.support.values import GNOME, LAB, LOCKED, RIGHT, WRONG
+from tests.support.values import GNOME, LAB, LOCKED, RIGHT, WRONG, upstream_of
 from trayproxy.auth.basic import Basic
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Verdict, VerdictKind
@@ -825,7 +825,7 @@ def challenged_at(
 
 
 def test_a_fallback_has_a_prompt_with_its_own_name(harness: DeskHarness) -> None:
-    first = challenged_at(harness, SEVERAL, SEVERAL.upstream)
+    first = challenged_at(harness, SEVERAL, upstream_of(SEVERAL))
     harness.wait()
     harness.type_login()
     harness.desk.broker.report(credentials_in(first), Accepted())
@@ -860,7 +860,7 @@ def test_a_fallback_removed_from_the_profile_has_no_login(harness: DeskHarness) 
 
 
 def test_a_socks_proxy_uses_the_scheme_of_socks(harness: DeskHarness) -> None:
-    future = challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    future = challenged_at(harness, SOCKS, upstream_of(SOCKS), (socks_challenge(),))
     harness.wait()
     prompt = harness.listener.prompt
     assert (prompt.method, prompt.transport) == ("SOCKS5", Transport.READABLE)
@@ -869,7 +869,7 @@ def test_a_socks_proxy_uses_the_scheme_of_socks(harness: DeskHarness) -> None:
 
 
 def test_a_login_socks_cannot_encode_is_reported(harness: DeskHarness) -> None:
-    challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    challenged_at(harness, SOCKS, upstream_of(SOCKS), (socks_challenge(),))
     harness.wait()
     number = harness.listener.prompt.number
     problem = harness.desk.answer_prompt(number, Login("jdoe", "x" * 256), remember=True)
@@ -878,12 +878,12 @@ def test_a_login_socks_cannot_encode_is_reported(harness: DeskHarness) -> None:
 
 
 def test_http_proxies_never_get_a_socks_login(harness: DeskHarness) -> None:
-    future = challenged_at(harness, OFFICE, OFFICE.upstream, (socks_challenge(),))
+    future = challenged_at(harness, OFFICE, upstream_of(OFFICE), (socks_challenge(),))
     assert refusal_in(future).problem.id == "TP-303"
 
 
 def test_socks_proxies_never_get_an_http_login(harness: DeskHarness) -> None:
-    future = challenged_at(harness, SOCKS, SOCKS.upstream, BASIC)
+    future = challenged_at(harness, SOCKS, upstream_of(SOCKS), BASIC)
     assert refusal_in(future).problem.id == "TP-303"
 
 
@@ -896,7 +896,7 @@ def test_a_socks_proxy_is_not_asked_again_after_a_refusal(harness: DeskHarness) 
         return True
 
     harness.desk.send_own_request = try_own
-    future = challenged_at(harness, SOCKS, SOCKS.upstream, (socks_challenge(),))
+    future = challenged_at(harness, SOCKS, upstream_of(SOCKS), (socks_challenge(),))
     harness.wait()
     harness.type_login()
     credentials = credentials_in(future)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.document import InvalidSettingsError, NewerSchemaError
 from trayproxy.profiles.exchange import export_profiles, import_profiles
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import (
     Encoding,
     Method,
@@ -56,6 +57,11 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(["wifi:Branch-*", "dns:corp.example", "answers"]), unique=True
     ).map(tuple),
     "else_direct": st.booleans(),
+    "pac": st.none()
+    | st.sampled_from([PacSource(PacKind.WPAD), PacSource(PacKind.FILE, "/x.pac")]),
+    "shared_sign_in": st.lists(
+        st.sampled_from(["*.proxy.example:8080", "a.example:3128"]), unique=True
+    ).map(tuple),
 }
 """Values for each attribute of a profile."""
 
@@ -65,7 +71,10 @@ def valid_profiles(draw: st.DrawFn) -> Profile:
     profile = OFFICE
     for name, values in VALUES.items():
         with suppress(ProfileError):
-            profile = check_profile(replace(profile, **{name: draw(values)}))
+            changes = {name: draw(values)}
+            if changes.get("pac") is not None:
+                changes |= {"upstream": None, "fallbacks": ()}
+            profile = check_profile(replace(profile, **changes))
     return profile
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.values import OFFICE
+from tests.support.values import OFFICE, upstream_of
 from trayproxy.profiles.consistency import check_profile, make_id
 from trayproxy.profiles.profile import Method, Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.profiles.validate import (
@@ -182,7 +182,7 @@ def test_a_profile_is_returned_in_its_canonical_form() -> None:
         Profile("office", "Office", Upstream("proxy", 0)),
         Profile("direct", "Office", OFFICE.upstream),
         Profile("office", "connect Directly", OFFICE.upstream),
-        replace(OFFICE, fallbacks=(OFFICE.upstream,)),
+        replace(OFFICE, fallbacks=(upstream_of(OFFICE),)),
         replace(OFFICE, fallbacks=(Upstream("b", 80), Upstream("B", 80))),
         replace(OFFICE, fallbacks=(Upstream("b c", 80),)),
         replace(OFFICE, fallbacks=tuple(Upstream("b", port) for port in range(1, 10))),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.values import LAB, OFFICE
+from tests.support.values import LAB, OFFICE, upstream_of
 from trayproxy.desktop.network_identity.base import Gateway, NetworkIdentity
 from trayproxy.profiles.profile import DIRECT_ID, Profile
 from trayproxy.profiles.use_on import parse_condition
@@ -66,7 +66,7 @@ def test_a_condition_is_fulfilled_by_a_fact_of_the_network(
 def test_a_proxy_that_answers_fulfils_its_condition_alone() -> None:
     profile = replace(OFFICE, use_on=("answers",))
     found = fulfilled(HOME, profile, is_answering=True)
-    assert found == (parse_condition("answers"), OFFICE.upstream.host)
+    assert found == (parse_condition("answers"), upstream_of(OFFICE).host)
     assert fulfilled(HOME, profile, is_answering=False) is None
     assert fulfilled(HOME, OFFICE, is_answering=True) is None
 
@@ -75,7 +75,7 @@ OFFICE_ON = replace(OFFICE, use_on=("wifi:Branch-*",), else_direct=True)
 STRICT = replace(OFFICE, use_on=("wifi:Branch-*",))
 LAB_ON = replace(LAB, use_on=("answers",))
 TO_OFFICE = NetworkDecision(OFFICE.id, parse_condition("wifi:Branch-*"), "Branch-Wi-Fi")
-TO_LAB = NetworkDecision(LAB.id, parse_condition("answers"), LAB.upstream.host)
+TO_LAB = NetworkDecision(LAB.id, parse_condition("answers"), upstream_of(LAB).host)
 TO_DIRECT = NetworkDecision(DIRECT_ID)
 AT_OFFICE, AT_LAB = PresentChoice(OFFICE.id), PresentChoice(LAB.id)
 DIRECT = PresentChoice(OFFICE.id, is_direct=True)

@@ -21,3 +21,9 @@ RIGHT = Login("jdoe", "right")
 WRONG = Login("jdoe", "wrong")
 GNOME = KeyringStatus(KeyringState.OK, "GNOME Keyring")
 LOCKED = KeyringStatus(KeyringState.LOCKED, "GNOME Keyring")
+
+
+def upstream_of(profile: Profile) -> Upstream:
+    """Return the upstream of a profile that is not automatic."""
+    assert profile.upstream is not None
+    return profile.upstream

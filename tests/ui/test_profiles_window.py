@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from tests.support.values import upstream_of
 from tests.ui.fake_service import LAB, NEEDED, OFFICE, STATUS, STEPS
 from tests.ui.named_widgets import Part, child, label, press
 from trayproxy.control.icon_state import IconState
@@ -518,7 +519,7 @@ def test_every_field_of_a_profile_is_kept_when_it_is_saved(ui: WindowDriver) -> 
     """An https proxy must not become an http proxy because its name was changed."""
     full = replace(
         OFFICE,
-        upstream=replace(OFFICE.upstream, scheme=ProxyScheme.HTTPS),
+        upstream=replace(upstream_of(OFFICE), scheme=ProxyScheme.HTTPS),
         fallbacks=(Upstream("other.example", 1080, ProxyScheme.SOCKS5),),
         ca_file="/etc/company.pem",
     )
@@ -534,7 +535,7 @@ def test_the_scheme_of_the_proxy_can_be_selected(ui: WindowDriver) -> None:
     assert [scheme.itemText(n) for n in range(3)] == ["http://", "https://", "socks5://"]
     ui.qtbot.keyClick(scheme, Qt.Key.Key_S)
     profile = ui.saved()
-    assert profile.upstream == replace(OFFICE.upstream, scheme=ProxyScheme.SOCKS5)
+    assert profile.upstream == replace(upstream_of(OFFICE), scheme=ProxyScheme.SOCKS5)
 
 
 def test_advanced_fields_are_hidden_until_requested(ui: WindowDriver) -> None:

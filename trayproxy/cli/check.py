@@ -26,7 +26,7 @@ from trayproxy.control.transport import ControlError
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.domain.signin import Prompt
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import Profile, Upstream
 
 JSON_SCHEMA = 1
 """The version of the ``--json`` output; raised when a member is removed or changes its meaning."""
@@ -72,8 +72,10 @@ def as_json(profile: Profile, result: CheckResult) -> str:
 
 def as_text(request: CheckProfile, result: CheckResult) -> str:
     """Return the result as text: a line for each step, and the next action for the user."""
+    upstream = (result.profile or request.profile).upstream
     rows = [
-        (STEP_MARKS[step.state], step_text(step, request), _detail(step)) for step in result.steps
+        (STEP_MARKS[step.state], step_text(step, upstream, request.url), _detail(step))
+        for step in result.steps
     ]
     width = max(len(text) for _, text, _ in rows)
     lines = [
@@ -83,12 +85,12 @@ def as_text(request: CheckProfile, result: CheckResult) -> str:
     return "\n".join([*lines, summary(result)])
 
 
-def step_text(step: Step, request: CheckProfile) -> str:
-    """Return the description of a step."""
-    upstream = request.profile.upstream
+def step_text(step: Step, upstream: Upstream | None, url: str) -> str:
+    """Return the description of a step of the test of an upstream, None if it is not known."""
     text = step.name
     if template := STEP_TEXTS.get(step.name):
-        text = template.format(host=upstream.host, port=upstream.port, url=request.url)
+        host, port = ("", 0) if upstream is None else (upstream.host, upstream.port)
+        text = template.format(host=host, port=port, url=url)
     return printable_line(text, _DETAIL_LENGTH)
 
 

@@ -68,6 +68,12 @@ _VERBS = (
         "tell which proxy an address leads to, and which rule decides",
         "trayproxy route https://intranet.example/",
     ),
+    (
+        "pac",
+        "pac",
+        "ask the PAC script of a profile for a web address",
+        "trayproxy pac eval https://www.example/",
+    ),
     ("show", "window_commands", "show the window of the running TrayProxy", "trayproxy show"),
     ("quit", "window_commands", "end the running TrayProxy", "trayproxy quit"),
     (

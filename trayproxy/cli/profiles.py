@@ -20,6 +20,7 @@ from trayproxy.control.texts import METHOD_NAMES
 from trayproxy.domain.problem import ExitCode
 from trayproxy.paths import Paths
 from trayproxy.profiles.consistency import make_id
+from trayproxy.profiles.pac_source import PacSource
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     DIRECT_NAME,
@@ -28,6 +29,7 @@ from trayproxy.profiles.profile import (
     Profile,
     ProfileError,
     SignIn,
+    Upstream,
 )
 
 _SIGN_IN_TEXTS = {
@@ -58,6 +60,7 @@ _PROFILE_OPTIONS = (
     "rules",
     "use_on",
     "else_direct",
+    "shared_sign_in",
 )
 """The attributes that `_add_profile_options` adds; the value is None if an option is absent."""
 
@@ -115,6 +118,13 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         "that matches decides; an empty rule removes all rules",
     )
     parser.add_argument(
+        "--shared-sign-in",
+        metavar="PATTERNS",
+        type=_shared_sign_in,
+        help="proxies of a PAC script with one password, such as *.proxy.example:8080; every other "
+        "proxy has a password of its own",
+    )
+    parser.add_argument(
         "--ca-file", metavar="FILE", type=file, help="the company's certificate, for an https proxy"
     )
     parser.add_argument(
@@ -156,6 +166,25 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
     )
 
 
+def _address(text: str) -> "Upstream | PacSource":
+    """Return the upstream or the source of the PAC script that an address means."""
+    from trayproxy.profiles.pac_address import looks_like_pac, parse_pac_source
+
+    if not looks_like_pac(text):
+        upstream: Upstream = validated("parse_upstream")(text)
+        return upstream
+    try:
+        return parse_pac_source(text)
+    except ProfileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _shared_sign_in(text: str) -> tuple[str, ...]:
+    """Return the patterns of proxies in a text with commas between them."""
+    check = validated("check_proxy_pattern")
+    return tuple(check(pattern) for pattern in text.split(",") if pattern.strip())
+
+
 def _rule(text: str) -> str:
     """Return a routing rule in its canonical form; an empty text unchanged."""
     from trayproxy.profiles.rules import RoutingRule
@@ -183,7 +212,7 @@ def _list(paths: Paths, arguments: Arguments) -> None:
     for profile in config.profiles:
         mark = "*" if profile.id == config.active else " "
         name, user = printable_line(profile.name), printable_line(profile.user)
-        print_line(f"{mark} {name:<{width}}  {profile.upstream}  {user}".rstrip())
+        print_line(f"{mark} {name:<{width}}  {printable_line(profile.address)}  {user}".rstrip())
     print_line(f"{'*' if config.is_direct else ' '} {DIRECT_NAME}")
 
 
@@ -199,7 +228,9 @@ def _show(paths: Paths, arguments: Arguments) -> None:
     profile = find_profile(config, arguments.profile)
     rows = {
         "Name": printable_line(profile.name),
-        "Proxy": str(profile.upstream),
+        "Proxy": str(profile.upstream) if profile.upstream is not None else "",
+        "Automatic": printable_line(str(profile.pac)) if profile.pac is not None else "",
+        "Shared": ", ".join(profile.shared_sign_in),
         "Otherwise": ", ".join(map(str, profile.fallbacks)),
         "Certificate": printable_line(profile.ca_file),
         "Your cert.": printable_line(profile.client_certificate),
@@ -231,9 +262,10 @@ def _declare_add(parser: VerbParser) -> None:
     parser.add_argument("name", metavar="NAME", type=validated("check_name"))
     parser.add_argument(
         "upstream",
-        metavar="HOST:PORT",
-        type=validated("parse_upstream"),
-        help="the company's proxy; for an HTTPS or SOCKS5 proxy with https:// or socks5://",
+        metavar="ADDRESS",
+        type=_address,
+        help="the company's proxy, HOST:PORT, for an HTTPS or SOCKS5 proxy with https:// or "
+        "socks5://; or a PAC address such as http://pac.example/proxy.pac, a file, system or wpad",
     )
     _add_profile_options(parser, existing_file)
     parser.add_argument("--use", action="store_true", help="use the profile now (as the first)")
@@ -241,10 +273,10 @@ def _declare_add(parser: VerbParser) -> None:
 
 def _add(paths: Paths, arguments: Arguments) -> None:
     name = arguments.name
-    changes = _given(arguments, _PROFILE_OPTIONS)
+    changes = _given(arguments, (*_PROFILE_OPTIONS, "upstream"))
     with open_settings(paths) as settings:
         taken = [profile.id for profile in settings.load().profiles]
-        made = replace(Profile(make_id(name, taken), name, arguments.upstream), **changes)
+        made = replace(Profile(make_id(name, taken), name, None), **changes)
         settings.save(made)
         if arguments.use:
             settings.use(made.id)
@@ -255,11 +287,16 @@ def _add(paths: Paths, arguments: Arguments) -> None:
 
 def _given(arguments: Arguments, options: Iterable[str]) -> dict[str, Any]:
     """Return the values of the given options, by the names of the fields of a profile."""
-    return {
+    given = {
         option: _KINDS.get(option, lambda value: value)(value)
         for option in options
         if (value := getattr(arguments, option)) is not None
     }
+    if isinstance(given.get("upstream"), PacSource):
+        given |= {"upstream": None, "pac": given["upstream"]}
+    elif "upstream" in given:
+        given["pac"] = None
+    return given
 
 
 def _declare_edit(parser: VerbParser) -> None:
@@ -269,9 +306,9 @@ def _declare_edit(parser: VerbParser) -> None:
     parser.add_argument(
         "--address",
         dest="upstream",
-        metavar="HOST:PORT",
-        type=validated("parse_upstream"),
-        help="another proxy, which needs a new sign-in",
+        metavar="ADDRESS",
+        type=_address,
+        help="another proxy, which needs a new sign-in, or a PAC address",
     )
     _add_profile_options(parser, existing_file_or_empty)
 

@@ -16,6 +16,7 @@ _REASONS = {
     RouteReason.DIRECTLY: "you chose to connect directly",
     RouteReason.BYPASS: "“{rule}” in the list “Not used for” of “{profile}”",
     RouteReason.RULE: "the rule “{rule}” of “{profile}”",
+    RouteReason.SCRIPT: "no rule matches: the automatic configuration of “{profile}”",
     RouteReason.PROFILE: "no rule matches: the proxy of “{profile}”",
 }
 

@@ -201,8 +201,18 @@ class OfflineSettings:
     def forget_login(self, profile: Profile) -> None:
         """Delete a profile's logins from the keyring: each of its upstreams may have a login."""
         keyring = self._open_keyring()
-        for upstream in profile.upstreams:
-            _wait_for_keyring(keyring.forget(profile.with_only(str(upstream))))
+        for key in sorted(self._login_keys(profile)):
+            _wait_for_keyring(keyring.forget(profile.with_only(key)))
+
+    def _login_keys(self, profile: Profile) -> set[str]:
+        """Return the keys of the logins of a profile (`Profile.login_key`), as far as they are
+        known."""
+        keys = {profile.login_key(upstream) for upstream in profile.upstreams}
+        if profile.pac is not None:
+            from trayproxy.desk.history import accepted_upstreams
+
+            keys |= accepted_upstreams(self._paths.sign_in_file, profile.id)
+        return keys
 
     def change_listeners(self, change: ChangeListeners) -> None:
         """Change the settings of further listeners."""

@@ -32,7 +32,7 @@ from trayproxy.control.texts import STARTING_TEXT, SWITCH_REASONS, state_text
 from trayproxy.domain.problem import ExitCode, exit_code_for
 from trayproxy.domain.signin import KeyringState, KeyringStatus, SignInState
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME
+from trayproxy.profiles.profile import DIRECT_ID, DIRECT_NAME, Profile
 
 JSON_SCHEMA = 1
 """The version of the ``--json`` output; raised when a member is removed or changes its meaning."""
@@ -83,7 +83,7 @@ def as_text(status: Status) -> str:
     """Return the status as lines of text."""
     rows = [("Local address", status.address)]
     if status.profile is not None:
-        rows.append(("Proxy", ", ".join(map(str, status.profile.default_upstreams))))
+        rows.append(("Proxy", _proxies(status.profile)))
         rows.append(("Sign-in", _sign_in_text(status)))
         if status.saved is not None:
             rows.append(("Password", "saved" if status.saved else "not saved"))
@@ -135,10 +135,23 @@ def heading(status: Status) -> str:
         template += f" ({status.waiting} {requests} waiting)"
     return template.format(
         name=printable_line(status.profile.name) if status.profile is not None else "",
-        host=status.profile.upstream.host if status.profile is not None else "",
+        host=_host(status.profile),
         user=printable_line(status.user),
         time=strftime("%H:%M", localtime(status.direct_until)),
     )
+
+
+def _proxies(profile: Profile) -> str:
+    """Return the addresses of the proxies, or of the PAC script."""
+    if profile.pac is not None:
+        return f"automatic, {printable_line(profile.address)}"
+    return ", ".join(map(str, profile.default_upstreams))
+
+
+def _host(profile: Profile | None) -> str:
+    if profile is None:
+        return ""
+    return "the proxy" if profile.upstream is None else profile.upstream.host
 
 
 def exit_code(status: Status) -> ExitCode:

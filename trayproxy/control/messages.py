@@ -425,6 +425,20 @@ class FindRoute(Struct, frozen=True):
     program: str = ""
 
 
+class EvaluatePac(Struct, frozen=True):
+    """Ask the PAC script of an automatic profile for a URL. Reply: `PacAnswer` or `Failed`.
+
+    Attributes:
+        url: A URL, or a host and port, ``github.com:443``.
+        profile_id: The id of the profile; empty for the active profile.
+        reload: True to load the script again first.
+    """
+
+    url: str
+    profile_id: str = ""
+    reload: bool = False
+
+
 class OpenProfilePort(Struct, frozen=True):
     """Listen at a further local address whose requests use a profile, active or not, until the
     service ends. Reply: `ProfilePort` or `Failed`.
@@ -540,9 +554,11 @@ class Step(Struct, frozen=True):
     """One step of a profile test, shown as a line of the test panel (ux §3.3).
 
     Attributes:
-        name: ``find``, ``connect``, ``encryption``, ``challenge``, ``sign-in``, ``fetch`` or
-            ``tls`` (who has issued the certificates that programs see for https sites); then
-            ``fallback`` for the reachability of each other upstream of the profile.
+        name: ``script`` and ``answer`` for an automatic profile (its PAC script was loaded, and
+            names upstreams for the URL), ``find``, ``connect``, ``encryption``, ``challenge``,
+            ``sign-in``, ``fetch`` or ``tls`` (who has issued the certificates that programs see for
+            https sites); then ``fallback`` for the reachability of each other upstream of the
+            profile.
         detail: An address, a status, a scheme and realm. Untrusted.
         took: The duration in milliseconds, None if the step was not tried.
         problem: The reason of a failure.
@@ -556,9 +572,16 @@ class Step(Struct, frozen=True):
 
 
 class CheckResult(Struct, frozen=True):
-    """The result of a profile test: all steps in order."""
+    """The result of a profile test.
+
+    Attributes:
+        steps: All steps in order.
+        profile: The tested profile with the upstreams that its PAC script names; None for a profile
+            with a fixed upstream, or if the script names none.
+    """
 
     steps: tuple[Step, ...]
+    profile: Profile | None = None
 
     @property
     def first_failed(self) -> Step | None:
@@ -577,6 +600,8 @@ class RouteReason(StrEnum):
     """A routing rule of the profile matches."""
     PROFILE = "profile"
     """No rule matches: the proxies of the profile are used."""
+    SCRIPT = "script"
+    """No rule matches: the PAC script of the profile names the proxies."""
 
 
 class RouteFound(Struct, frozen=True):
@@ -596,6 +621,45 @@ class RouteFound(Struct, frozen=True):
     proxies: tuple[str, ...] = ()
     rule: str = ""
     profile: str = ""
+
+
+class PacName(Struct, frozen=True):
+    """A host name that a PAC script has resolved; no addresses if it cannot be resolved."""
+
+    name: str
+    addresses: tuple[str, ...]
+
+
+class PacAnswer(Struct, frozen=True):
+    """The answer of a PAC script for a URL. Texts of the script are untrusted.
+
+    Attributes:
+        source: The source of the script.
+        proxies: The URLs of the proxies in the order of the script, or ``direct``.
+        used: The first of them that is not known to be unreachable; empty if there are none.
+        problem: Why there are no proxies; None if there are.
+        is_stored: True if the script is the last good copy, because its source cannot be loaded.
+        url: The URL that the script has seen; empty if it did not run. So are the other members.
+        host: The host that the script has seen.
+        text: The answer as the script has returned it.
+        skipped: The entries of the answer that cannot be used, each with the reason.
+        took: The duration in milliseconds, including name look-ups.
+        names: The names that were resolved for the script.
+        alerts: The texts that the script has passed to ``alert``.
+    """
+
+    source: str
+    proxies: tuple[str, ...] = ()
+    used: str = ""
+    problem: Problem | None = None
+    is_stored: bool = False
+    url: str = ""
+    host: str = ""
+    text: str = ""
+    skipped: tuple[str, ...] = ()
+    took: float = 0.0
+    names: tuple[PacName, ...] = ()
+    alerts: tuple[str, ...] = ()
 
 
 class ProfilePort(Struct, frozen=True):
@@ -652,6 +716,7 @@ Request = (
     | UseSystemProxy
     | CheckProfile
     | FindRoute
+    | EvaluatePac
     | OpenProfilePort
     | SignInNow
     | AnswerPrompt
@@ -670,6 +735,7 @@ Reply = (
     | CheckResult
     | KeptInMemory
     | RouteFound
+    | PacAnswer
     | ProfilePort
 )
 Event = StatusChanged | PromptChanged | PromptClosed | ShowRequested | Quitting

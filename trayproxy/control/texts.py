@@ -181,6 +181,8 @@ STEP_MARKS = {
     StepState.NOT_TRIED: "–",
 }
 STEP_TEXTS: Mapping[str, str] = {
+    "script": QT_TRANSLATE_NOOP("Check", "Load the automatic configuration"),
+    "answer": QT_TRANSLATE_NOOP("Check", "Ask it for {url}"),
     "find": QT_TRANSLATE_NOOP("Check", "Find {host}"),
     "connect": QT_TRANSLATE_NOOP("Check", "Connect to port {port}"),
     "encryption": QT_TRANSLATE_NOOP("Check", "Encryption"),

@@ -48,6 +48,9 @@ class ChallengeReader:
         if schemes is SOCKS_SCHEMES:
             return schemes
         schemes = self._schemes_of(profile)
+        if "*" in upstream_id.upstream:
+            # A Kerberos ticket is for one host, a shared login is for several.
+            schemes = tuple(scheme for scheme in schemes if scheme.name != "negotiate")
         if profile.get_ticket:  # The password is for the sign-in server only.
             return tuple(scheme for scheme in schemes if scheme.family == "negotiate")
         return allowed_schemes(schemes, profile.method, own_sign_in=profile.sign_in is SignIn.SSO)

@@ -189,8 +189,10 @@ class Desk:
         Returns:
             Why a login could not be removed, None if all were.
         """
+        # In this order: the machine knows the upstreams of an automatic profile until then.
+        forgotten = self._keyring.forget(profile)
         self._handle(events.LoginsForgotten(profile.id))
-        return self._keyring.forget(profile)
+        return forgotten
 
     def set_front_end_count(self, count: int) -> None:
         """Set how many front ends can prompt the user.

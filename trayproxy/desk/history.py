@@ -274,6 +274,13 @@ class _LoginHasher:
         self._last = None
 
 
+def accepted_upstreams(path: Path, profile_id: str) -> set[str]:
+    """Return the upstreams (`UpstreamId.upstream`) that have accepted or rejected a login of a
+    profile, from the file of a `HistoryFile`."""
+    records = _read(path).upstreams.items()
+    return {key.upstream for key, record in records if key.profile_id == profile_id}
+
+
 class HistoryFile:
     """A `History` in a file, with a thread for hashing and writing."""
 

@@ -93,12 +93,14 @@ class KeyringIo:
         return self._when_written(saved)
 
     def forget(self, profile: Profile) -> Future[Problem | None]:
-        """Remove the logins for all upstreams of a profile.
+        """Remove the logins for all upstreams of a profile, as far as they are known.
 
         Returns:
             Why a login could not be removed, None if all were.
         """
-        each = (profile.with_only(str(upstream)) for upstream in profile.upstreams)
+        keys = {upstream_id.upstream for upstream_id in UpstreamId.all_of(profile)}
+        keys |= self._queries.known_upstreams(profile.id)
+        each = (profile.with_only(key) for key in sorted(keys))
         return self._when_written(*map(self._store.forget, each))
 
     def expect_save(

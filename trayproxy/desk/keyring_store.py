@@ -117,7 +117,8 @@ def service_name(profile: Profile) -> str:
     typed: a profile with a changed upstream finds no entry (security.md T4). The name ends with a
     bracket, so no name is a prefix of another: the macOS Keychain matches prefixes (keyring #644).
     """
-    return f"{APP_ID} [{profile.id} {profile.upstream}]"
+    assert profile.upstream is not None, "the upstream of an automatic profile is not known"
+    return f"{APP_ID} [{profile.id} {profile.login_key(profile.upstream)}]"
 
 
 CERTIFICATE_USER = "certificate"

@@ -32,7 +32,8 @@ class UpstreamId(NamedTuple):
 
     Attributes:
         profile_id: The profile's id. Two profiles never share a login, even for the same upstream.
-        upstream: The upstream's URL as configured, ``http://proxy.corp.example:8080``.
+        upstream: The upstream's URL as configured, ``http://proxy.corp.example:8080``, or the URL
+            of a pattern for several upstreams (`Profile.login_key`).
     """
 
     profile_id: str
@@ -40,13 +41,16 @@ class UpstreamId(NamedTuple):
 
     @classmethod
     def of(cls, profile: Profile) -> "UpstreamId":
-        """Return the id of a profile's preferred upstream."""
-        return cls(profile.id, str(profile.upstream))
+        """Return the id of a profile's preferred upstream. An automatic profile has none: see
+        `Profile.via`."""
+        assert profile.upstream is not None, "the upstream of an automatic profile is not known"
+        return cls(profile.id, profile.login_key(profile.upstream))
 
     @classmethod
     def all_of(cls, profile: Profile) -> "tuple[UpstreamId, ...]":
-        """Return the ids of all upstreams of a profile. Each upstream has logins of its own."""
-        return tuple(cls(profile.id, str(upstream)) for upstream in profile.upstreams)
+        """Return the ids of the upstreams of a profile that are known without its PAC script."""
+        keys = (profile.login_key(upstream) for upstream in profile.upstreams)
+        return tuple(cls(profile.id, key) for key in dict.fromkeys(keys))
 
 
 @dataclass(frozen=True, slots=True)

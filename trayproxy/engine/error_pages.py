@@ -205,6 +205,19 @@ def blocked_by_rule(rule: str, profile: str) -> ErrorPage:
     )
 
 
+def script_is_not_protected(profile: str, upstream: str) -> ErrorPage:
+    """Return the page for an upstream that demands a login, and may be named by an attacker."""
+    return ErrorPage(
+        503,
+        "The automatic configuration is not protected",
+        f"“{profile}” got it without encryption, so anybody in the network could have named "
+        f"{upstream}. TrayProxy does not send your own sign-in there. Use an https:// address for "
+        "the configuration, or add the proxy to the proxies with a shared sign-in.",
+        "proxy_configuration_error",
+        "TP-506",
+    )
+
+
 MAX_FORWARDS_REACHED = ErrorPage(
     200,
     "TrayProxy",

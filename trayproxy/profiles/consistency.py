@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain, count
 
+from trayproxy.profiles.pac_address import parse_pac_source
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     DIRECT_NAME,
@@ -23,6 +24,7 @@ from trayproxy.profiles.rules import check_rules
 from trayproxy.profiles.validate import (
     check_ca_file,
     check_name,
+    check_proxy_pattern,
     check_rule,
     check_spn,
     check_upstream,
@@ -57,15 +59,21 @@ def check_profile(profile: Profile) -> Profile:
         raise ProfileError("Choose either a service name or the canonical name for Kerberos.")
     certificate, key = map(check_ca_file, (profile.client_certificate, profile.client_key))
     check_client_key(certificate, key)
+    if (profile.pac is None) is (profile.upstream is None):
+        raise ProfileError("A profile has either the address of a proxy or a PAC address.")
+    if profile.pac is not None and profile.fallbacks:
+        raise ProfileError("With a PAC address, the script names all proxies. Remove the others.")
     return replace(
         profile,
         name=check_name(profile.name),
-        upstream=upstreams[0],
+        upstream=upstreams[0] if upstreams else None,
         fallbacks=upstreams[1:],
         user=check_user(profile.user),
         bypass=tuple(map(check_rule, profile.bypass)),
         rules=tuple(map(str, rules)),
         spn=spn,
+        pac=None if profile.pac is None else parse_pac_source(str(profile.pac)),
+        shared_sign_in=tuple(map(check_proxy_pattern, profile.shared_sign_in)),
         ca_file=check_ca_file(profile.ca_file),
         client_certificate=certificate,
         client_key=key,

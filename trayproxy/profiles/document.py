@@ -22,6 +22,8 @@ from trayproxy.profiles.config import (
     SystemProxySettings,
 )
 from trayproxy.profiles.consistency import check_profile
+from trayproxy.profiles.pac_address import parse_pac_source
+from trayproxy.profiles.pac_source import PacSource
 from trayproxy.profiles.profile import (
     DIRECT_ID,
     Encoding,
@@ -37,6 +39,7 @@ from trayproxy.profiles.validate import (
     check_listen_host,
     check_name,
     check_port,
+    check_proxy_pattern,
     check_rule,
     check_spn,
     check_system_user,
@@ -364,7 +367,7 @@ def _profile(table: _Table) -> Profile:
     profile = Profile(
         id=table.get("id", str),
         name=table.get("name", str),
-        upstream=table.check("upstream", parse_upstream, table.get("upstream", str)),
+        upstream=_upstream(table),
         sign_in=sign_in,
         user=table.get("user", str, ""),
         bypass=table.check("bypass", _rules, table.get("bypass", list, [])),
@@ -377,6 +380,10 @@ def _profile(table: _Table) -> Profile:
         get_ticket=table.get("get_ticket", bool, False),
         client_certificate=_path(table, "client_certificate"),
         client_key=_path(table, "client_key"),
+        pac=table.check("pac", _pac_source, table.get("pac", str, "")),
+        shared_sign_in=table.check(
+            "shared_sign_in", _proxy_patterns, table.get("shared_sign_in", list, [])
+        ),
         rules=table.check("rules", _routing_rules, table.get("rules", list, [])),
         use_on=table.check("use_on", _conditions, table.get("use_on", list, [])),
         else_direct=table.get("else_direct", bool, False),
@@ -400,6 +407,19 @@ def _system_users(users: list[Any]) -> tuple[str, ...]:
 
 def _rules(texts: list[Any]) -> tuple[str, ...]:
     return tuple(map(check_rule, _texts("bypass", texts)))
+
+
+def _upstream(table: _Table) -> Upstream | None:
+    text = table.get("upstream", str, "" if "pac" in table.names() else None)
+    return table.check("upstream", parse_upstream, text) if text else None
+
+
+def _pac_source(text: str) -> PacSource | None:
+    return parse_pac_source(text) if text else None
+
+
+def _proxy_patterns(texts: list[Any]) -> tuple[str, ...]:
+    return tuple(map(check_proxy_pattern, _texts("shared_sign_in", texts)))
 
 
 def _routing_rules(texts: list[Any]) -> tuple[str, ...]:

@@ -21,21 +21,16 @@ from trayproxy.profiles.listener_checks import (
     parse_forward_listen,
     parse_forward_target,
 )
+from trayproxy.profiles.pac_address import parse_pac_source
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.rules import check_rules
 from trayproxy.profiles.validate import check_use_on, parse_upstream
 
 _Body = list[tuple[Key | None, Item]]
 
-_OPTIONAL_KEYS = frozenset(
-    {
-        "fallbacks", "ca_file", "method", "encoding", "spn", "canonical_name", "get_ticket",
-        "client_certificate", "client_key",
-        "rules", "use_on", "else_direct",
-    }
-)  # fmt: skip
-"""Keys written for a new profile only with a value other than the default. The other keys are
-always written, for the user to fill in."""
+_ALWAYS_WRITTEN = frozenset({"id", "name", "sign_in", "user", "bypass"})
+"""Keys written for every new profile, for the user to fill in. The other keys are written only with
+a value other than the default."""
 
 
 def apply_settings(text: str, config: Config, schema: int) -> str | None:
@@ -177,7 +172,7 @@ def _remove(array: AoT, is_wanted: Callable[[Table], bool]) -> _Body:
 def _add(array: AoT, profile: Profile) -> None:
     table = tomlkit.table()
     for key, (value, default) in {"id": (profile.id, None), **_keys(profile)}.items():
-        if key not in _OPTIONAL_KEYS or value != default:
+        if key in _ALWAYS_WRITTEN or value != default:
             table.append(key, value)
     array.append(table)
 
@@ -186,7 +181,9 @@ def _keys(profile: Profile) -> dict[str, tuple[Any, Any]]:
     """Return the keys of a profile's table, each with its value and its default."""
     return {
         "name": (profile.name, None),
-        "upstream": (str(profile.upstream), None),
+        "upstream": (str(profile.upstream) if profile.upstream is not None else "", ""),
+        "pac": (str(profile.pac) if profile.pac is not None else "", ""),
+        "shared_sign_in": (list(profile.shared_sign_in), []),
         "sign_in": (str(profile.sign_in), str(SignIn.PASSWORD)),
         "user": (profile.user, ""),
         "bypass": (list(profile.bypass), []),
@@ -219,8 +216,10 @@ def _change_keys(container: Container, changes: Mapping[str, tuple[Any, Any]]) -
 
 def _is_equal(key: str, old: object, value: object) -> bool:
     """Return whether the existing value means the same as the new value, in any notation."""
-    if key == "upstream" and isinstance(old, str) and isinstance(value, str):
+    if key == "upstream" and isinstance(old, str) and isinstance(value, str) and old and value:
         return parse_upstream(old) == parse_upstream(value)
+    if key == "pac" and isinstance(old, str) and old:
+        return str(parse_pac_source(old)) == value
     if key == "allow_users" and isinstance(old, list):
         return [str(user).strip() for user in old] == value
     if key == "devices" and isinstance(old, list):

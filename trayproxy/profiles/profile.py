@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
+from fnmatch import fnmatchcase
+
+from trayproxy.profiles.pac_source import PacSource
 
 
 class ProfileError(ValueError):
@@ -118,7 +121,8 @@ class Profile:
         id: ``[a-z0-9][a-z0-9-]{0,63}``. The id never changes, even if the name does: it is part of
             the names of keyring entries.
         name: The name chosen by the user, 1 to 100 characters, unique without regard to case.
-        upstream: The preferred upstream.
+        upstream: The preferred upstream; None for an automatic profile, whose PAC script names the
+            upstreams.
         user: The user name to suggest and to look up in the keyring; empty if unknown.
         bypass: Hosts reached without the upstream (`trayproxy.profiles.host_pattern`).
         fallbacks: The upstreams for the time in which `upstream` cannot be reached, in order of
@@ -141,11 +145,15 @@ class Profile:
         use_on: The networks on which the profile is used by itself, each a condition
             (`trayproxy.profiles.use_on`); empty if only a person chooses the profile.
         else_direct: True if programs connect directly on all other networks.
+        pac: The source of the PAC script of an automatic profile; None for a profile with a fixed
+            upstream.
+        shared_sign_in: Patterns such as ``*.proxy.corp.example:8080``; the upstreams that match one
+            pattern have one login. Every other upstream has a login of its own.
     """
 
     id: str
     name: str
-    upstream: Upstream
+    upstream: Upstream | None
     sign_in: SignIn = SignIn.PASSWORD
     user: str = ""
     bypass: tuple[str, ...] = ()
@@ -161,6 +169,8 @@ class Profile:
     rules: tuple[str, ...] = ()
     use_on: tuple[str, ...] = ()
     else_direct: bool = False
+    pac: PacSource | None = None
+    shared_sign_in: tuple[str, ...] = ()
 
     @property
     def takes_password(self) -> bool:
@@ -174,17 +184,47 @@ class Profile:
 
     @property
     def default_upstreams(self) -> tuple[Upstream, ...]:
-        """The upstreams of requests for which no rule decides, the preferred upstream first."""
-        return (self.upstream, *self.fallbacks)
+        """The upstreams of requests for which no rule decides, the preferred upstream first; empty
+        for an automatic profile."""
+        return () if self.upstream is None else (self.upstream, *self.fallbacks)
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
-        """All upstreams of the profile, the preferred upstream first. Each has a login of its
-        own."""
+        """All upstreams of the profile that are known without its PAC script, the preferred
+        upstream first."""
         uses = (rule.rpartition("-> ")[2] for rule in self.rules)
         by_rule = (Upstream.from_url(use) for use in uses if "://" in use)
         return tuple(dict.fromkeys((*self.default_upstreams, *by_rule)))
 
-    def with_only(self, upstream: str) -> "Profile":
-        """Return the profile with only one upstream, given by its URL, and without rules."""
-        return replace(self, upstream=Upstream.from_url(upstream), fallbacks=(), rules=())
+    @property
+    def address(self) -> str:
+        """The URL of the preferred upstream, or the source of the PAC script, for texts."""
+        return str(self.upstream) if self.pac is None else self.pac.title
+
+    def login_key(self, upstream: Upstream) -> str:
+        """Return the URL that identifies the login of an upstream: the URL of the upstream, or of
+        the pattern in `shared_sign_in` that the upstream matches."""
+        pattern = self._sharing(upstream)
+        # The own sign-in has no login that could be shared.
+        if pattern is None or self.sign_in is SignIn.SSO:
+            return str(upstream)
+        return f"{upstream.scheme}://{pattern}"
+
+    def is_vouched_for(self, upstream: Upstream) -> bool:
+        """Return whether a pattern in `shared_sign_in` names an upstream: then the user, and not
+        only a script, says that it belongs to the company."""
+        return self._sharing(upstream) is not None
+
+    def _sharing(self, upstream: Upstream) -> str | None:
+        """Return the first pattern in `shared_sign_in` that an upstream matches."""
+        place = f"{upstream.host}:{upstream.port}"
+        return next((each for each in self.shared_sign_in if fnmatchcase(place, each)), None)
+
+    def via(self, upstream: Upstream) -> "Profile":
+        """Return the profile with only this upstream, without rules and PAC script."""
+        return replace(self, upstream=upstream, fallbacks=(), rules=(), pac=None)
+
+    def with_only(self, key: str) -> "Profile":
+        """Return the profile with only the upstream that has the login of a `login_key`."""
+        named = (own for own in self.upstreams if self.login_key(own) == key)
+        return self.via(next(named, None) or Upstream.from_url(key))

@@ -129,6 +129,11 @@ class RuleSet:
         rules = (*map(RoutingRule.bypass, profile.bypass), *map(RoutingRule.parse, profile.rules))
         return cls(rules, any(rule.program is not None for rule in rules))
 
+    @classmethod
+    def of_bypass(cls, bypass: Iterable[str]) -> "RuleSet":
+        """Return the rules of a bypass list; raise `ProfileError` for an invalid entry."""
+        return cls(tuple(map(RoutingRule.bypass, bypass)))
+
     def deciding(self, host: str, port: int, program: str = "") -> RoutingRule | None:
         """Return the rule that decides about a request; None if no rule matches.
 

@@ -31,6 +31,8 @@ _AUTHORITY = re.compile(
 )
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 """The first component of a service principal name."""
+_PROXY_PATTERN = re.compile(r"(?:[a-z0-9*-]*[.])?(?:[a-z0-9-]+[.])+[a-z0-9-]+")
+"""At least the last two labels are without ``*``, except for addresses."""
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 """A network interface by its name or number (RFC 4007, section 11.2)."""
 _EXAMPLE = "such as proxy.example:8080"
@@ -128,6 +130,19 @@ def parse_upstream(text: str) -> Upstream:
     if port is None:
         raise ProfileError(f"Add the port, {_EXAMPLE}.")
     return Upstream(check_host(host), check_port(port), scheme)
+
+
+def check_proxy_pattern(text: str) -> str:
+    """Return a pattern of proxies with one login, ``*.proxy.corp.example:8080``, in lower case.
+
+    Raises:
+        ProfileError: The pattern has no port, or its host could match proxies of others.
+    """
+    pattern = text.strip().lower()
+    host, _, port = pattern.rpartition(":")
+    if not _PROXY_PATTERN.fullmatch(host) or not port:
+        raise ProfileError("Write proxies with a port, such as *.proxy.corp.example:8080.")
+    return f"{host}:{port if port == '*' else check_port(port)}"
 
 
 def parse_upstreams(text: str) -> tuple[Upstream, ...]:

@@ -94,7 +94,8 @@ def fulfilled(
     for condition in map(parse_condition, profile.use_on):
         if condition.kind is ConditionKind.ANSWERS:
             if is_answering:
-                return condition, profile.upstream.host
+                upstream = profile.upstream
+                return condition, profile.address if upstream is None else upstream.host
             continue
         fact = next(_matching_facts(condition, network), None)
         if fact is not None:

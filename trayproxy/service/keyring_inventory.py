@@ -26,8 +26,12 @@ class KeyringInventory:
         self.watch: Callable[[Callable[[KeyringStatus], None]], None] = keyring.watch
 
     def has_password(self, profile: Profile) -> bool | None:
-        """Return whether the profile's preferred upstream has a password; None if not known."""
-        return self._has_password.get(UpstreamId.of(profile))
+        """Return whether the profile's preferred upstream has a password, or any upstream of an
+        automatic profile; None if not known."""
+        if profile.upstream is not None:
+            return self._has_password.get(UpstreamId.of(profile))
+        known = [has for key, has in self._has_password.items() if key.profile_id == profile.id]
+        return any(known) if known else None
 
     def find(self, profile: Profile, user: str = "") -> Future[LookupResult]:
         """Read a profile's login for its upstream; see `CredentialStore.find`."""

@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING
 from trayproxy.auth.login import Login
 from trayproxy.control.lock import AlreadyRunningError
 from trayproxy.control.messages import (
-    Failed,
-    FindRoute,
-    OpenProfilePort,
-    ProfilePort,
     Quitting,
-    Reply,
 )
 from trayproxy.control.server import Server
 from trayproxy.desk.credential_store import CertificatePasswordStore, NullCredentialStore
@@ -50,7 +45,7 @@ from trayproxy.service.process_names import ProcessNames
 from trayproxy.service.profile_changes import ProfileChanges, first_profile, starts_directly
 from trayproxy.service.refused_clients import RefusedClientReporter
 from trayproxy.service.request_handler import RequestHandler
-from trayproxy.service.router import Router
+from trayproxy.service.routing_access import RoutingAccess
 from trayproxy.service.schemes import service_schemes
 from trayproxy.service.status_publisher import StatusPublisher, StatusSources
 from trayproxy.service.system_proxy_access import SystemProxyAccess
@@ -65,7 +60,6 @@ if TYPE_CHECKING:
     from trayproxy.service.network_profiles import NetworkProfiles
     from trayproxy.service.own_requests.profile_check import ProfileCheck
     from trayproxy.service.own_requests.save_login import SaveOutcome
-    from trayproxy.service.profile_ports import ProfilePorts
 
 logger = logging.getLogger(__name__)
 
@@ -272,47 +266,6 @@ class OwnRequestStarter:
         )
 
 
-class RouteRequests:
-    """Answers the requests of front ends about routes; imports the modules on first use."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        desk: Desk,
-        profiles: ProfileChanges,
-        router: Router,
-        names: ProcessNames,
-    ) -> None:
-        self._profiles = profiles
-        self._router = router
-        self._ports = cache(partial(_make_profile_ports, engine, desk, profiles, names))
-
-    def __call__(self, request: FindRoute | OpenProfilePort) -> Reply:
-        """Return the reply to a request; see `ProfilePorts.open` for the errors."""
-        if isinstance(request, OpenProfilePort):
-            try:
-                return ProfilePort(self._ports().open(request.profile_id))
-            except OSError as error:
-                body = f"The system reports: {error.strerror}. Try again."
-                problem = Problem("TP-102", "TrayProxy cannot listen on a further port", body)
-                return Failed(problem, ExitCode.PORT)
-        from trayproxy.service.route_query import find_route
-
-        router = self._router
-        if request.profile_id:
-            router = Router()
-            router.use(self._profiles.get(request.profile_id))
-        return find_route(router, request)
-
-
-def _make_profile_ports(
-    engine: Engine, desk: Desk, profiles: ProfileChanges, names: ProcessNames
-) -> "ProfilePorts":
-    from trayproxy.service.profile_ports import ProfilePorts
-
-    return ProfilePorts(engine, desk, profiles.get, names.name_at)
-
-
 class StopRequest:
     """The request to end the service, from a signal or a front end.
 
@@ -387,7 +340,7 @@ class Service:
         )
         self._desk = logins.desk
         self._presence = Presence(loop, self._screen_locked)
-        self._router = Router(names.name_at)
+        self._routing = RoutingAccess(loop, paths, logins.desk, names.name_at)
         self._engine = self._make_engine(loop, limits)
         self._publisher.attach(
             StatusSources(logins.desk, self._engine.context.counters, logins.keyring),
@@ -398,8 +351,13 @@ class Service:
             loop, on_ready, partial(self._make_further_listeners, loop, logins.keyring)
         )
         self._profiles = ProfileChanges(
-            logins.desk, self._store, self._router, self._publisher, self._engine.forget_connections
+            logins.desk,
+            self._store,
+            self._routing.router,
+            self._publisher,
+            self._engine.forget_connections,
         )
+        self._routing.attach(self._engine, self._profiles.get, self._publisher.upstream)
         self._system_proxy = self._make_system_proxy(paths)
         self._company_ca_file = cache(
             partial(make_company_ca_file, paths, is_kept=options.upstream is None)
@@ -411,7 +369,7 @@ class Service:
         host, port = self._options.listen or (configured.local_host, configured.port)
         parts = EngineParts(
             self._desk.broker,
-            self._router,
+            self._routing.router,
             self._publisher.upstream,
             limits,
             access_control=self._clients.access_control,
@@ -432,7 +390,7 @@ class Service:
                 engine.listeners,
                 lambda: engine.context.own_address.port,
                 engine.access_control,
-                self._router,
+                self._routing.router,
                 keyring,
                 self._clients.names,
                 publisher.set_listeners,
@@ -513,7 +471,7 @@ class Service:
             self._system_proxy,
             self._presence,
             own_requests.check,
-            RouteRequests(engine, desk, self._profiles, self._router, self._clients.names),
+            self._routing,
             own_requests.verify_and_save,
             own_requests.save_certificate_password,
             forget_connections=engine.forget_connections,
@@ -600,7 +558,11 @@ class Service:
         from trayproxy.service.network_profiles import NetworkProfiles, can_reach
 
         upstream = self._publisher.upstream
-        reach = partial(can_reach, self._engine.context.connector)
+
+        async def reach(profile: Profile) -> bool:
+            fixed = await self._routing.upstreams_soon(profile)
+            return fixed is not None and await can_reach(self._engine.context.connector, fixed)
+
         rules = NetworkProfiles(loop, self._profiles, reach, upstream.network_portal)
         self._profiles.network_rules = rules
         upstream.on_unreachable = rules.upstream_unreachable
@@ -612,6 +574,7 @@ class Service:
         self._engine.network_changed()
         self._port.network_changed()
         self._system_proxy.network_changed()
+        self._routing.network_changed()
 
     def _network_left(self) -> None:
         """Forget the old network; also called after a suspend."""
@@ -652,6 +615,7 @@ class Service:
         self._desk.close()
         self._port.close()
         await self._engine.close()
+        self._routing.close()
         self._publisher.close()
         self._clients.refused.close()
         self._clients.names.close()

@@ -17,16 +17,16 @@ from trayproxy.engine.upstream.route import Route, RouteChoice, RouteClient
 from trayproxy.http.target import Target
 from trayproxy.profiles.profile import Profile
 from trayproxy.service.profile_changes import UnknownProfileError
-from trayproxy.service.router import FindProgram, Router
+from trayproxy.service.router import Router
 
 
 class ProfileRoutes:
     """The routes of a profile as it is saved at each request; none once the profile is deleted."""
 
-    def __init__(self, profile_now: Callable[[], Profile], find_program: FindProgram) -> None:
+    def __init__(self, profile_now: Callable[[], Profile], router: Router) -> None:
         """Create the routes. `profile_now` returns the profile, or raises `UnknownProfileError`."""
         self._profile_now = profile_now
-        self._router = Router(find_program)
+        self._router = router
 
     def _update(self) -> None:
         profile = None
@@ -54,7 +54,7 @@ class ProfilePorts:
         engine: Engine,
         desk: Desk,
         get_profile: Callable[[str], Profile],
-        find_program: FindProgram,
+        new_router: Callable[[], Router],
     ) -> None:
         """Create an instance without addresses.
 
@@ -62,12 +62,12 @@ class ProfilePorts:
             engine: Gets the listeners.
             desk: May use the logins of the profiles from then on.
             get_profile: Returns the profile with an id, or raises `UnknownProfileError`.
-            find_program: See `Router`.
+            new_router: Returns a router without a profile.
         """
         self._engine = engine
         self._desk = desk
         self._get_profile = get_profile
-        self._find_program = find_program
+        self._new_router = new_router
         self._addresses: dict[str, str] = {}
 
     def open(self, profile_id: str) -> str:
@@ -80,7 +80,7 @@ class ProfilePorts:
         profile = self._get_profile(profile_id)
         address = self._addresses.get(profile_id)
         if address is None:
-            routes = ProfileRoutes(lambda: self._get_profile(profile_id), self._find_program)
+            routes = ProfileRoutes(lambda: self._get_profile(profile_id), self._new_router())
             use = ListenerUse(routes, self._engine.access_control)
             host, port = self._engine.listeners.add(self._engine.context.own_address.host, 0, use)
             address = self._addresses[profile_id] = format_address(host, port)

@@ -14,6 +14,7 @@ from trayproxy.control.messages import (
     DeclinePrompt,
     DeleteProfile,
     Done,
+    EvaluatePac,
     Failed,
     FindRoute,
     ForgetLogin,
@@ -36,7 +37,6 @@ from trayproxy.control.messages import (
     ShowRequested,
     ShowWindow,
     SignInNow,
-    Step,
     Subscribe,
     UndoNetworkSwitch,
     UsePort,
@@ -55,6 +55,7 @@ from trayproxy.service.front_ends import FrontEnds
 from trayproxy.service.local_port import LocalPort
 from trayproxy.service.presence import Presence
 from trayproxy.service.profile_changes import ProfileChanges, UnknownProfileError
+from trayproxy.service.routing_access import RoutingAccess
 from trayproxy.service.status_publisher import StatusPublisher
 from trayproxy.service.system_proxy_access import SystemProxyAccess
 
@@ -89,7 +90,7 @@ class RequestHandler:
         system_proxy: Sets and restores the system proxy.
         presence: Receives the names of the connected front ends, and each use of a window.
         make_check: Returns a test of a profile, which fetches the URL.
-        routes: Answers the requests about routes.
+        routing: Answers the requests about routes, and finds the upstreams of automatic profiles.
         verify_and_save: Verifies a profile's login, which was just typed or not, and saves it.
         save_certificate_password: Saves the password of a profile's client certificate once it has
             opened the file.
@@ -106,15 +107,13 @@ class RequestHandler:
     system_proxy: SystemProxyAccess
     presence: Presence
     make_check: "Callable[[Profile, str], ProfileCheck]"
-    routes: "Callable[[FindRoute | OpenProfilePort], Reply]"
+    routing: RoutingAccess
     verify_and_save: "Callable[[Profile, Login, bool], Awaitable[SaveOutcome]]"
     save_certificate_password: "Callable[[Profile, str], Awaitable[CertificateOutcome]]"
     forget_connections: Callable[[], None]
     quit_now: Callable[[], None]
     no_prompt: bool
-    _checks: dict[Session, set[asyncio.Task[tuple[Step, ...]]]] = field(
-        default_factory=dict, init=False
-    )
+    _checks: dict[Session, set[asyncio.Task[CheckResult]]] = field(default_factory=dict, init=False)
 
     def attached(self, session: Session) -> None:
         """Register the session of a front end."""
@@ -180,10 +179,10 @@ class RequestHandler:
                 return await self.system_proxy.handle(request)
             case CheckProfile(profile, url):
                 return await self._check_profile(session, profile, url)
-            case FindRoute() | OpenProfilePort():
-                return self.routes(request)
+            case FindRoute() | EvaluatePac() | OpenProfilePort():
+                return await self.routing.handle(request)
             case SignInNow(profile_id):
-                return self._sign_in_now(profile_id)
+                return await self._sign_in_now(profile_id)
             case AnswerPrompt(number, login, remember):
                 return _reply(self.desk.answer_prompt(number, login, remember), ExitCode.SIGN_IN)
             case DeclinePrompt(number, snooze):
@@ -219,6 +218,7 @@ class RequestHandler:
         profile, login = self.profiles.get(request.profile_id), request.login
         if request.is_certificate:
             return await self._save_certificate_password(profile, login.password)
+        profile = await self.routing.require_upstreams(profile)
         outcome = await self.verify_and_save(profile, login, request.is_typed)
         if outcome.is_right:
             # The desk may still have an older login in memory.
@@ -249,25 +249,34 @@ class RequestHandler:
         self.front_ends.broadcast(ShowRequested(token))
         return Done()
 
-    def _sign_in_now(self, profile_id: str) -> Reply:
-        profile = self.profiles.get(profile_id)
+    async def _sign_in_now(self, profile_id: str) -> Reply:
+        profile = await self.routing.require_upstreams(self.profiles.get(profile_id))
         self.presence.user_active()
         return _reply(self.desk.sign_in_now(profile), ExitCode.SIGN_IN)
 
     async def _check_profile(self, session: Session, profile: Profile, url: str) -> Reply:
-        checked = check_profile(profile)
-        try:
-            check = self.make_check(checked, url)
-        except MessageError as error:
-            problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
-            return Failed(problem, ExitCode.FAILED)
-        task = asyncio.create_task(check.run())
+        task = asyncio.create_task(self._run_check(check_profile(profile), url))
         # Cancelled when the front end disconnects: its prompt would otherwise stay open.
         self._checks.setdefault(session, set()).add(task)
         try:
-            return CheckResult(await task)
+            return await task
+        except MessageError as error:
+            problem = Problem("TP-807", "This address cannot be fetched", f"{url}: {error}.")
+            return Failed(problem, ExitCode.FAILED)
         finally:
             self._checks.get(session, set()).discard(task)
+
+    async def _run_check(self, profile: Profile, url: str) -> CheckResult:
+        """Test a profile. An automatic profile is tested with the upstreams of its script.
+
+        Raises:
+            MessageError: The URL is not a plain http or https URL.
+        """
+        fixed, steps = await self.routing.with_upstreams(profile, url)
+        if fixed is None:
+            return CheckResult(tuple(steps))
+        tested = await self.make_check(fixed, url).run()
+        return CheckResult((*steps, *tested), fixed if steps else None)
 
     def _use_port(self, port: int) -> Reply:
         if port == 0:

@@ -3,6 +3,7 @@
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.error_pages import NO_PROFILE, blocked_by_rule
@@ -24,6 +25,25 @@ async def no_program(ends: tuple[Endpoint, Endpoint]) -> str:
     return ""
 
 
+class ScriptRoutes(Protocol):
+    """The routes that the PAC script of an automatic profile names."""
+
+    def known(self, target: Target) -> Route | None:
+        """Return the route of a request if it is known without running the script."""
+
+    async def choose(self, target: Target) -> RouteChoice:
+        """Return the route of a request, or the error page for a script that does not work."""
+
+
+OpenScript = Callable[[Profile], ScriptRoutes]
+"""Returns the routes of an automatic profile."""
+
+
+def no_script(profile: Profile) -> ScriptRoutes:
+    """Refuse an automatic profile: for routers that get none."""
+    raise AssertionError(profile)
+
+
 class Router:
     """Chooses the route of each request for the engine.
 
@@ -32,19 +52,29 @@ class Router:
     Attributes:
         profile: The active profile, None if there is none.
         is_direct: True if there is no profile because the user chose to connect directly.
+        script: The routes that the PAC script of an automatic profile names; None for a profile
+            with a fixed upstream.
     """
 
-    def __init__(self, find_program: FindProgram = no_program) -> None:
-        """Create a router without a profile; `find_program` is called only if a rule names a
-        program."""
+    def __init__(
+        self, find_program: FindProgram = no_program, open_script: OpenScript = no_script
+    ) -> None:
+        """Create a router without a profile.
+
+        Args:
+            find_program: Called only if a rule names a program.
+            open_script: Called for an automatic profile.
+        """
         self.profile: Profile | None = None
         self.is_direct = False
+        self.script: ScriptRoutes | None = None
         self._find_program = find_program
+        self._open_script = open_script
         self._rules = RuleSet()
         self._default: Route | None = None
         self._direct_route: Route | None = None
         self._rule_choices: dict[RoutingRule, RouteChoice] = {}
-        self._decisions: dict[tuple[Authority, str], RouteChoice] = {}
+        self._decisions: dict[tuple[Authority, str], RouteChoice | None] = {}
 
     def use(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Switch to a profile, or to none and to direct connections if `directly` is True.
@@ -57,31 +87,47 @@ class Router:
         self._rules = RuleSet.of(profile) if profile is not None else RuleSet()
         self.profile = profile
         self.is_direct = directly and profile is None
+        is_automatic = profile is not None and profile.pac is not None
+        self.script = self._open_script(profile) if profile is not None and is_automatic else None
         self._direct_route = Route.direct(profile) if profile is not None or directly else None
-        self._default = Route.via_profile(profile) if profile is not None else self._direct_route
+        self._default = self._direct_route
+        if profile is not None:
+            self._default = None if is_automatic else Route.via_profile(profile)
         self._rule_choices = {}
         self._decisions = {}
 
     def known(self, target: Target, client: RouteClient) -> Route | None:
-        """See `RouteSource`. Without rules, the route is always known."""
+        """Return the route of a request if it is known at once, as it is without rules and without
+        a PAC script."""
         authority, rules = target.authority, self._rules
-        if not rules.rules or authority is None:
-            return self._default
-        program = client.program if rules.names_programs else ""
-        if program is None:
-            return None
-        choice = self._decisions.get((authority, program))
-        return choice if isinstance(choice, Route) else None
+        if rules.rules and authority is not None:
+            program = client.program if rules.names_programs else ""
+            key = authority, program or ""
+            if program is None or key not in self._decisions:
+                return None
+            choice = self._decisions[key]
+            if choice is not None:
+                return choice if isinstance(choice, Route) else None
+        return self._default if self.script is None else self.script.known(target)
 
     def choose(self, target: Target, client: RouteClient) -> RouteChoice | Future[RouteChoice]:
-        """See `RouteSource`. The program of a connection is looked up once, if a rule names a
-        program. No host name is resolved."""
-        if self._default is None or target.authority is None:
+        """Return the route of a request, or a future for it.
+
+        The program of a connection is looked up once, if a rule names a program. Only a PAC script
+        resolves host names.
+        """
+        authority = target.authority
+        if authority is None or (self.profile is None and not self.is_direct):
             return NO_PROFILE
-        if self._rules.names_programs and client.program is None:
+        names_programs = self._rules.names_programs
+        if names_programs and client.program is None:
             return asyncio.ensure_future(self._choose_by_program(target, client))
-        program = (client.program or "") if self._rules.names_programs else ""
-        return self.decide(target.authority, program)
+        choice = self.decide(authority, client.program or "" if names_programs else "")
+        if choice is not None:
+            return choice
+        if self.script is not None:
+            return self.script.known(target) or asyncio.ensure_future(self.script.choose(target))
+        return self._default or NO_PROFILE
 
     async def _choose_by_program(self, target: Target, client: RouteClient) -> RouteChoice:
         ends = client.ends()
@@ -93,19 +139,22 @@ class Router:
         """Return the rule that decides about a request of a program; None if no rule does."""
         return self._rules.deciding(authority.host, authority.port, program)
 
-    def decide(self, authority: Authority, program: str) -> RouteChoice:
-        """Return the route of a request of a program, whose name is empty if it is not known."""
-        if self._default is None:
-            return NO_PROFILE
+    def decide(self, authority: Authority, program: str) -> RouteChoice | None:
+        """Return the route of a request by the rules; None if no rule decides.
+
+        Args:
+            authority: The host and port of the request.
+            program: The name of the program that sends the request; empty if it is not known.
+        """
+        if not self._rules.rules:
+            return None
         key = authority, program
-        choice = self._decisions.get(key)
-        if choice is None:
+        if key not in self._decisions:
             rule = self.deciding_rule(authority, program)
-            choice = self._default if rule is None else self._choice_of(rule)
             if len(self._decisions) >= MAX_DECISIONS:
                 self._decisions.clear()
-            self._decisions[key] = choice
-        return choice
+            self._decisions[key] = None if rule is None else self._choice_of(rule)
+        return self._decisions[key]
 
     def _choice_of(self, rule: RoutingRule) -> RouteChoice:
         """Return the route of a rule: always the same object, as the engine compares routes by

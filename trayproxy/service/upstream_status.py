@@ -1,6 +1,7 @@
 """The state of the active profile's upstream, as the engine observes it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import time
 
 from trayproxy.control.messages import UpstreamState
@@ -8,6 +9,21 @@ from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.upstream.route import Route
 from trayproxy.profiles.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStatus:
+    """The state of the PAC script of a profile.
+
+    Attributes:
+        profile_id: The id of the profile.
+        problem: The problem of the script; None if there is none.
+        is_blocking: True if requests cannot be served because of the problem.
+    """
+
+    profile_id: str
+    problem: Problem | None
+    is_blocking: bool
 
 
 def portal_problem(url: str) -> Problem:
@@ -43,6 +59,7 @@ class UpstreamStatus:
         self.on_unreachable: Callable[[], None] = lambda: None
         self._profile: Profile | None = None
         self._reached_route: Route | None = None
+        self._script: ScriptStatus | None = None
         self._portal: Problem | None = None
         self._on_change = on_change
 
@@ -51,12 +68,18 @@ class UpstreamStatus:
         self._profile = profile
         if not is_same:
             self._reached_route = self.sign_in_demand = None
-            self._set(UpstreamState.UNKNOWN, None)
+            script = self._active_script()
+            if script is not None and script.is_blocking:
+                self._set(UpstreamState.UNREACHABLE, script.problem)
+            else:
+                self._set(UpstreamState.UNKNOWN, None)
 
     @property
     def notices(self) -> tuple[Problem, ...]:
-        """The notices about a fallback in use, and about a captive portal."""
-        return tuple(filter(None, (self._fallback_notice(), self._portal)))
+        """The notices about a fallback in use, a PAC script, and a captive portal."""
+        script = self._active_script()
+        of_script = script.problem if script is not None and not script.is_blocking else None
+        return tuple(filter(None, (self._fallback_notice(), of_script, self._portal)))
 
     # --- trayproxy.engine.context.UpstreamObserver ---
 
@@ -65,7 +88,7 @@ class UpstreamStatus:
         if (
             route is not self._reached_route
             and route.upstream is not None
-            and route.profile is self._profile
+            and self._is_active(route)
         ):
             before = self._fallback_notice()
             self._reached_route = route
@@ -74,7 +97,7 @@ class UpstreamStatus:
                 self._set(UpstreamState.OK, None)
         # A direct response may be one of the portal itself.
         is_direct = route.upstream is None
-        if self._portal is not None and not is_direct and route.profile is self._profile:
+        if self._portal is not None and not is_direct and self._is_active(route):
             self._portal = None
             self._on_change()
 
@@ -100,7 +123,7 @@ class UpstreamStatus:
 
     def failed(self, route: Route, page: ErrorPage) -> None:
         """Record that the upstream did not respond."""
-        if route.upstream is not None and route.profile is self._profile:
+        if route.upstream is not None and self._is_active(route):
             self._reached_route = None
             if self.state is not UpstreamState.UNREACHABLE:
                 self.on_unreachable()
@@ -109,9 +132,40 @@ class UpstreamStatus:
 
     def sign_in_not_set(self, route: Route, page: ErrorPage) -> None:
         """Record that the upstream demands a sign-in, which the profile does not allow."""
-        if route.profile is self._profile:
+        if self._is_active(route):
             self.sign_in_demand = Problem(page.code, page.title, page.body)
             self._on_change()
+
+    def _is_active(self, route: Route) -> bool:
+        """Return whether a route is of the active profile as it is now."""
+        ours, theirs = self._profile, route.profile
+        if ours is None or ours.pac is None or theirs is None:
+            return theirs is ours
+        # The routes of a PAC script have copies of the profile, each with one upstream.
+        return theirs.id == ours.id
+
+    def set_script(self, script: "ScriptStatus") -> None:
+        """Set the state of a profile's PAC script."""
+        was_blocked = self._is_blocked()
+        self._script = script
+        if self._is_blocked():
+            self._reached_route = None
+            self._set(UpstreamState.UNREACHABLE, script.problem)
+        elif was_blocked:
+            self._set(UpstreamState.UNKNOWN, None)
+        else:
+            self._on_change()
+
+    def _is_blocked(self) -> bool:
+        script = self._active_script()
+        return script is not None and script.is_blocking
+
+    def _active_script(self) -> "ScriptStatus | None":
+        """Return the state of the active profile's PAC script; None if it has no problem."""
+        script, profile = self._script, self._profile
+        if script is None or profile is None or script.profile_id != profile.id:
+            return None
+        return script if script.problem is not None else None
 
     def _set(self, state: UpstreamState, problem: Problem | None) -> None:
         if state is not self.state:
@@ -122,7 +176,7 @@ class UpstreamStatus:
     def _fallback_notice(self) -> Problem | None:
         profile = self._profile
         upstream = self._reached_route.upstream if self._reached_route else None
-        if profile is None or upstream not in profile.fallbacks:
+        if profile is None or profile.upstream is None or upstream not in profile.fallbacks:
             return None
         body = f"{profile.name} uses {upstream} until {profile.upstream} answers again."
         return Problem("TP-206", f"{profile.upstream.host} cannot be reached", body)

@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QV
 
 from trayproxy.control.messages import CheckProfile, CheckResult, Failed, Reply, Step, StepState
 from trayproxy.control.texts import STEP_MARKS, STEP_TEXTS
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.ui import texts
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.text_sanitizer import breakable, clean, elide, host_text, isolate, shorten
@@ -84,10 +84,11 @@ class CheckPanel(QDialog):
         if request is not self.request:
             return
         if isinstance(reply, CheckResult):
+            upstream = (reply.profile or request.profile).upstream
             for row, step in enumerate(reply.steps):
-                self._add_row(row, step)
+                self._add_row(row, step, upstream)
             self._verdict_label.setText(breakable(verdict(reply)))
-            self._report_text = report(self.request.profile, reply)
+            self._report_text = report(reply.profile or request.profile, reply)
             self._copy_button.setEnabled(True)
             self._sign_in_button.setVisible(_needs_sign_in(reply))
         elif isinstance(reply, Failed):
@@ -96,11 +97,11 @@ class CheckPanel(QDialog):
         announce(self, self._verdict_label.text())
         self.adjustSize()
 
-    def _add_row(self, row: int, step: Step) -> None:
+    def _add_row(self, row: int, step: Step, upstream: Upstream | None) -> None:
         symbol = QLabel(STEP_MARKS[step.state])
         symbol.setAlignment(Qt.AlignmentFlag.AlignTop)
         symbol.setAccessibleName(state_text(step.state))
-        name = plain_label(f"step_{step.name}", step_text(step, self.request))
+        name = plain_label(f"step_{step.name}", step_text(step, upstream, self.request.url))
         detail = plain_label(f"detail_{step.name}", detail_text(step))
         for label in (name, detail):
             # The texts are short, and a grid layout gives word-wrapped labels too much height.
@@ -119,15 +120,15 @@ class CheckPanel(QDialog):
         self._actions.sign_in_to_profile.emit(self.request.profile.id)
 
 
-def step_text(step: Step, request: CheckProfile) -> str:
-    """Return the description of a test step."""
+def step_text(step: Step, upstream: Upstream | None, url: str) -> str:
+    """Return the description of a step of the test of an upstream, None if it is not known."""
     template = STEP_TEXTS.get(step.name)
     if template is None:
         return clean(step.name)
-    upstream = request.profile.upstream
-    host = elide(host_text(upstream.host), _NAME_LENGTH)
-    url = shorten(request.url, _NAME_LENGTH)
-    return translated("Check", template).format(host=host, port=upstream.port, url=url)
+    host = elide(host_text(upstream.host), _NAME_LENGTH) if upstream is not None else ""
+    port = upstream.port if upstream is not None else 0
+    page = shorten(url, _NAME_LENGTH)
+    return translated("Check", template).format(host=host, port=port, url=page)
 
 
 def detail_text(step: Step) -> str:

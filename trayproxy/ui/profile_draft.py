@@ -11,6 +11,7 @@ from trayproxy.profiles.consistency import (
     check_sign_in,
     make_id,
 )
+from trayproxy.profiles.pac_address import looks_like_pac, parse_pac_source
 from trayproxy.profiles.profile import (
     Encoding,
     Method,
@@ -38,7 +39,10 @@ translate = QCoreApplication.translate
 
 @dataclass(frozen=True, slots=True)
 class ProfileDraft:
-    """The input of the form as text; each field may be invalid."""
+    """The input of the form as text; each field may be invalid.
+
+    The host may be a PAC address instead.
+    """
 
     name: str = ""
     host: str = ""
@@ -60,6 +64,11 @@ class ProfileDraft:
     client_key: str = ""
 
     @property
+    def is_automatic(self) -> bool:
+        """True if the host is a PAC address."""
+        return looks_like_pac(self.host)
+
+    @property
     def may_use_kerberos(self) -> bool:
         """True if the sign-in, the method and the kind of proxy allow Kerberos."""
         return (
@@ -73,12 +82,12 @@ def draft_from_profile(profile: Profile) -> ProfileDraft:
     """Return the draft of a saved profile."""
     return ProfileDraft(
         profile.name,
-        profile.upstream.host,
-        str(profile.upstream.port),
+        str(profile.pac) if profile.upstream is None else profile.upstream.host,
+        "" if profile.upstream is None else str(profile.upstream.port),
         profile.sign_in,
         profile.user,
         ", ".join(profile.bypass),
-        profile.upstream.scheme,
+        ProxyScheme.HTTP if profile.upstream is None else profile.upstream.scheme,
         ", ".join(map(str, profile.fallbacks)),
         profile.ca_file,
         profile.method,
@@ -99,6 +108,9 @@ def normalized(draft: ProfileDraft) -> ProfileDraft:
     Users paste addresses such as ``https://proxy.corp.example:8080`` into the host field. A draft
     without a name gets the host as its name.
     """
+    if draft.is_automatic:
+        name = draft.name if draft.name.strip() else translate("Profiles", "Automatic")
+        return replace(draft, name=name, host=draft.host.strip(), port="", scheme=ProxyScheme.HTTP)
     host, port, scheme = draft.host.strip(), draft.port, draft.scheme
     if not _is_host(host):
         try:
@@ -145,11 +157,15 @@ class DraftReader:
     def fallbacks(self) -> tuple[Upstream, ...]:
         """Return the fallbacks, which differ from each other and from the upstream."""
         upstreams = parse_upstreams(self.draft.fallbacks)
+        if self.draft.is_automatic and upstreams:
+            raise ProfileError(
+                translate("Profiles", "With a PAC address, the script names all proxies.")
+            )
         try:
             first = self._upstream()
         except ProfileError:
             return upstreams  # The error is shown below the host or port field.
-        if len({first, *upstreams}) <= len(upstreams):
+        if first is not None and len({first, *upstreams}) <= len(upstreams):
             raise ProfileError(translate("Profiles", "The same proxy is listed twice."))
         return upstreams
 
@@ -170,9 +186,23 @@ class DraftReader:
 
     def check_method(self, fallbacks: Iterable[Upstream]) -> None:
         """Check that the sign-in, the method and the upstreams can be combined."""
-        check_sign_in(self.draft.sign_in, self.draft.method, (self._upstream(), *fallbacks))
+        first = self._upstream()
+        upstreams = fallbacks if first is None else (first, *fallbacks)
+        check_sign_in(self.draft.sign_in, self.draft.method, upstreams)
         if self.draft.get_ticket:
             check_get_ticket(self.draft.sign_in, self.draft.method)
+
+    def check_address(self) -> None:
+        """Check the host, or the PAC address."""
+        if self.draft.is_automatic:
+            parse_pac_source(self.draft.host)
+        else:
+            check_host(self.draft.host)
+
+    def check_port(self) -> None:
+        """Check the port. A PAC address has none."""
+        if not self.draft.is_automatic:
+            check_port(self.draft.port)
 
     def profile(self) -> Profile:
         """Return the profile; raise `ProfileError` if a field is invalid.
@@ -189,6 +219,7 @@ class DraftReader:
             edited,
             name=name,
             upstream=self._upstream(),
+            pac=parse_pac_source(self.draft.host) if self.draft.is_automatic else None,
             sign_in=self.draft.sign_in,
             user=check_user(self.draft.user),
             bypass=parse_rules(self.draft.bypass),
@@ -205,6 +236,8 @@ class DraftReader:
             client_key=self.client_key(),
         )
 
-    def _upstream(self) -> Upstream:
+    def _upstream(self) -> Upstream | None:
+        if self.draft.is_automatic:
+            return None
         host, port = check_host(self.draft.host), check_port(self.draft.port)
         return Upstream(host, port, self.draft.scheme)

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from trayproxy.desktop.kerberos import logon_brings_ticket
 from trayproxy.domain.signin import KeyringStatus
+from trayproxy.profiles.pac_address import looks_like_pac
 from trayproxy.profiles.profile import Encoding, Method, ProxyScheme, SignIn
 from trayproxy.ui import texts
 from trayproxy.ui.profile_draft import ProfileDraft
@@ -80,7 +81,7 @@ def error_label(field: str) -> QLabel:
 
 
 class AddressRow(QWidget):
-    """The row with the scheme, the host and the port of the upstream.
+    """The row with the scheme, the host and the port of the upstream, or with a PAC address.
 
     Signals:
         scheme_chosen: The user has chosen a scheme.
@@ -104,7 +105,15 @@ class AddressRow(QWidget):
         for scheme in ProxyScheme:
             self._scheme.addItem(f"{scheme}://", scheme)
         self._scheme.activated.connect(self.scheme_chosen)
-        row(self, self._scheme, self.host, QLabel(":"), self.port, grows=self.host)
+        self._colon = QLabel(":")
+        row(self, self._scheme, self.host, self._colon, self.port, grows=self.host)
+        self.host.textChanged.connect(self._show_parts)
+
+    @Slot(str)
+    def _show_parts(self, address: str) -> None:
+        """Show the scheme and the port, unless the address is a PAC address."""
+        for part in (self._scheme, self._colon, self.port):
+            part.setVisible(not looks_like_pac(address))
 
     @property
     def scheme(self) -> ProxyScheme:

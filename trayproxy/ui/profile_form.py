@@ -13,8 +13,6 @@ from trayproxy.domain.signin import KeyringStatus
 from trayproxy.profiles.profile import Encoding, Profile, ProfileError
 from trayproxy.profiles.validate import (
     check_ca_file,
-    check_host,
-    check_port,
     check_user,
     parse_rules,
     parse_use_on,
@@ -147,8 +145,8 @@ class ProfileForm(QWidget):
         draft = reader.draft
         return [
             (self._name, reader.name),
-            (self._address.host, lambda: check_host(draft.host)),
-            (self._address.port, lambda: check_port(draft.port)),
+            (self._address.host, reader.check_address),
+            (self._address.port, reader.check_port),
             (self._sign_in.user, lambda: check_user(draft.user)),
             (self._bypass, lambda: parse_rules(draft.bypass)),
             (self._advanced.fallbacks, reader.fallbacks),

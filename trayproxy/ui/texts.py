@@ -82,7 +82,7 @@ def first_line(state: IconState, status: Status | None) -> str:
         return template.format(time=_time_text(status.direct_until))
     name = _profile_name(status)
     if "{host}" in template and status.profile is not None:
-        return _fill_name_and_other(template, name, host_text(status.profile.upstream.host))
+        return _fill_name_and_other(template, name, _host(status.profile))
     if "{user}" in template:
         return _fill_name_and_other(template, name, clean(status.user))
     return fill_name(template, name)
@@ -101,6 +101,12 @@ def tray_tooltip(state: IconState, status: Status | None) -> str:
         if status.refused_clients.count:
             lines.append(Plurals().refused(status.refused_clients.count))
     return tooltip(lines)
+
+
+def _host(profile: Profile) -> str:
+    if profile.upstream is None:
+        return translate("Tray", "the proxy")
+    return host_text(profile.upstream.host)
 
 
 def _stopped_line(state: IconState, status: Status | None) -> str:
@@ -248,6 +254,8 @@ def profile_row(profile: Profile) -> str:
     room = MENU_WIDTH - len(name) - 3
     if room < 8:
         return isolate(name)
+    if profile.upstream is None:
+        return f"{isolate(name)} — {translate('Tray', 'automatic')}"
     return f"{isolate(name)} — {elide(authority(profile.upstream), room)}"
 
 
@@ -267,6 +275,10 @@ def status_line(state: IconState, status: Status | None) -> str:
     if status is None or status.profile is None or state not in (IconState.OK, IconState.READY):
         return first_line(state, status)
     upstream = status.profile.upstream
+    if upstream is None:
+        template = translate("Window", "{state} · automatic: {source}")
+        source = elide(clean(status.profile.address), NAME_WIDTH)
+        return template.format(state=first_line(state, status), source=isolate(source))
     if upstream.scheme is ProxyScheme.HTTPS:
         template = translate("Window", "{state} · {proxy} (encrypted)")
     else:

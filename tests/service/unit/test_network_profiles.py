@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.service.manual_clock_loop import ManualClockLoop
-from tests.support.values import LAB, OFFICE
+from tests.support.values import LAB, OFFICE, upstream_of
 from trayproxy.control.messages import SwitchCause
 from trayproxy.desktop.network_identity.base import Gateway, NetworkIdentity, Portal
 from trayproxy.profiles.profile import DIRECT_ID, Profile
@@ -154,7 +154,7 @@ def test_a_profile_for_any_network_with_its_proxy_is_tried(bench: NetworkBench) 
     bench.move(AT_OFFICE)
     assert bench.probes == []  # The first profile is for this network already.
     bench.move(AT_HOME)
-    assert bench.changes.switches == [(LAB.id, SwitchCause.ANSWERS, LAB.upstream.host)]
+    assert bench.changes.switches == [(LAB.id, SwitchCause.ANSWERS, upstream_of(LAB).host)]
 
 
 def test_a_network_that_comes_up_slowly_is_found_a_little_later(bench: NetworkBench) -> None:

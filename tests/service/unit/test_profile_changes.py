@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from tests.support.values import LAB, OFFICE
+from tests.support.values import LAB, OFFICE, upstream_of
 from trayproxy.control.messages import SwitchCause
 from trayproxy.desk.desk import Desk
 from trayproxy.options import RunOptions
@@ -95,7 +95,7 @@ def test_a_given_upstream_is_a_profile_for_this_run_only() -> None:
     profile = first_profile(options, Config(active=DIRECT_ID))
     assert profile is not None
     assert (profile.id, profile.user) == (TEMPORARY_ID, "jdoe")
-    assert profile.upstream.host == "proxy.example"
+    assert upstream_of(profile).host == "proxy.example"
     assert not starts_directly(options, Config(active=DIRECT_ID))
 
 

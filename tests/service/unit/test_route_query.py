@@ -1,5 +1,6 @@
 """The answer to the question which route a request would take."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ PROXIES = ("http://proxy.example:8080", "http://spare.example:8080")
 def answer(url: str, program: str = "", profile: Profile | None = PROFILE) -> object:
     router = Router()
     router.use(profile, directly=profile is None)
-    return find_route(router, FindRoute(url, program=program))
+    return asyncio.run(find_route(router, FindRoute(url, program=program)))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,6 @@ def test_a_text_that_is_no_address_is_refused(url: str) -> None:
 
 
 def test_without_a_profile_there_is_no_route() -> None:
-    reply = find_route(Router(), FindRoute("http://x.test/"))
+    reply = asyncio.run(find_route(Router(), FindRoute("http://x.test/")))
     assert isinstance(reply, Failed)
     assert reply.problem.title == "No profile is in use"

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from tests.support.values import OFFICE
+from tests.support.values import OFFICE, upstream_of
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.error_pages import ErrorPage
 from trayproxy.engine.upstream.route import Route, RouteClient
@@ -112,7 +112,7 @@ def test_loopback_private_hosts_and_the_upstream_are_reached_through_the_upstrea
     host: str,
 ) -> None:
     profile = replace(OFFICE, bypass=(".corp.example",))
-    for port in (80, OFFICE.upstream.port):
+    for port in (80, upstream_of(OFFICE).port):
         assert route_of(profile, Authority(host, port)).upstream == OFFICE.upstream
 
 

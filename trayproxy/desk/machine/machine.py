@@ -170,8 +170,11 @@ class Machine(Queries):
 
     def profile(self, profile: Profile) -> Profile:
         """Return a profile as currently configured; return the argument if it is unknown or
-        deleted."""
-        return self.state.profiles.get(profile.id) or profile
+        deleted. An automatic profile keeps the upstream of the argument."""
+        now = self.state.profiles.get(profile.id) or profile
+        if now.pac is not None and profile.upstream is not None:
+            return now.via(profile.upstream)
+        return now
 
     # --- System --------------------------------------------------------------------------------
 

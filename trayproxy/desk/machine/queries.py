@@ -125,6 +125,13 @@ class Queries:
         )
         return not (is_open or self.state.screen_locked)
 
+    def known_upstreams(self, profile_id: str) -> set[str]:
+        """Return the upstreams (`UpstreamId.upstream`) of a profile that have demanded a login in
+        this run, or accepted one in any run."""
+        spaces = {space.key.upstream_id for space in self.state.spaces_of_profile(profile_id)}
+        known = spaces | self.state.fingerprints.keys()
+        return {key.upstream for key in known if key.profile_id == profile_id}
+
     def generation(self, upstream_id: UpstreamId) -> int:
         """Return the generation of the login for the next request to an upstream."""
         spaces = self.state.spaces_of_upstream(upstream_id)

@@ -141,10 +141,10 @@ class DeskState:
         is_kept = space.profile.user != "" and not replaces
         if space.profile.user == user or is_kept or users - {user}:
             return
-        profile = replace(space.profile, user=user)
-        self.profiles[profile.id] = profile
+        profile = self.profiles.get(space.profile.id) or space.profile
+        self.profiles[profile.id] = replace(profile, user=user)
         for sibling in spaces:
-            sibling.profile = profile
+            sibling.profile = replace(sibling.profile, user=user)
         self.effects.append(SaveUserName(profile.id, user))
 
     def add_space(
@@ -181,7 +181,8 @@ class DeskState:
         now = self.profiles.get(profile.id, profile)
         if now is None or now.sign_in is SignIn.NONE:
             return False
-        return upstream_id in UpstreamId.all_of(now)
+        # A PAC script may name any upstream.
+        return now.pac is not None or upstream_id in UpstreamId.all_of(now)
 
     def clear_no_common_scheme(self, profile_id: str) -> None:
         """Clear the problems of a profile's upstreams about missing usable schemes."""

@@ -263,6 +263,8 @@ class UserActions:
         """Apply an edited profile to a remaining protection space."""
         user_changed = profile.user not in ("", space.profile.user)
         method_changed = profile.method_options != space.profile.method_options
+        if profile.pac is not None and space.profile.upstream is not None:
+            profile = profile.via(space.profile.upstream)
         space.profile = profile
         self._state.prompt_changed(space)
         if method_changed:

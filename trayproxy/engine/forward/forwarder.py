@@ -189,7 +189,7 @@ class Forwarder:
         """Raise `RequestRefusedError` after a challenge if the profile has no sign-in."""
         if not route.may_sign_in:
             assert route.profile is not None  # A direct route has no challenge.
-            page = error_pages.sign_in_not_set(route.profile.name)
+            page = route.sign_in_refusal or error_pages.sign_in_not_set(route.profile.name)
             self._context.observer.sign_in_not_set(route, page)
             raise RequestRefusedError(page)
 
@@ -234,14 +234,15 @@ class Forwarder:
         failover = self._context.failover
         self._failure = self._failure or error
         fallback = None
-        if preferred.fallbacks and route.upstream is not None:
-            failover.mark_dead(route.upstream)
+        if preferred.fallbacks:
+            if route.upstream is not None:
+                failover.mark_dead(route.upstream)
             self._dead = (*self._dead, route)
             fallback = failover.choose(preferred, self._dead)
         if fallback is None or (writer.body_started and not writer.replay_buffer.is_complete):
             self._lease.report_failure(self._failure.page)
             raise self._failure
-        logger.info("%s: failing over to %s", error.page.title, fallback.upstream)
+        logger.info("%s: failing over to %s", error.page.title, fallback.name)
         self._lease.route = fallback
 
     async def _open_directly(self) -> Tunnel:

@@ -137,6 +137,8 @@ class Connector:
 
     def addresses_of(self, upstream: str) -> tuple[str, ...]:
         """Return the cached addresses of an upstream, ``192.0.2.1:8080``, given by its URL."""
+        if "*" in upstream:  # The pattern of several upstreams (`Profile.login_key`).
+            return ()
         parts = urlsplit(upstream)
         if parts.hostname is None or parts.port is None:
             return ()

@@ -49,6 +49,11 @@ class Failover:
         untried = [other for other in (route, *route.fallbacks) if other not in tried]
         return next(filter(self._may_be_tried, untried), untried[0] if untried else None)
 
+    def usable(self, route: Route) -> Route | None:
+        """Return the first of a route and its fallbacks that is not known to be dead, without
+        trying a dead one again; None if all are dead."""
+        return next((each for each in (route, *route.fallbacks) if not self.is_dead(each)), None)
+
     def is_dead(self, route: Route) -> bool:
         """Return whether the upstream of a route was unreachable and has not answered since."""
         return route.upstream in self._dead

@@ -34,6 +34,8 @@ class Route:
             profile or a bypass rule matches.
         upstream_id: The upstream for which a login may be sent; None on a direct route.
         fallbacks: The routes to use while the next hop is dead, in order of preference.
+        sign_in_refusal: The error page for a request whose next hop demands a login although the
+            route has no sign-in; None for the usual page.
         name: The URL of the next hop; ``direct:`` on a direct route.
         may_sign_in: True if the next hop may demand a login.
         is_socks: True if the next hop is a SOCKS5 proxy, which authenticates before any HTTP is
@@ -50,6 +52,7 @@ class Route:
     upstream: Upstream | None
     upstream_id: UpstreamId | None
     fallbacks: tuple["Route", ...] = ()
+    sign_in_refusal: ErrorPage | None = None
     name: str = field(init=False)
     may_sign_in: bool = field(init=False)
     is_socks: bool = field(init=False)
@@ -94,7 +97,7 @@ class Route:
         """Return the route through the first upstream of a profile, with the others as
         fallbacks."""
         first, *others = (
-            cls(profile, upstream, UpstreamId(profile.id, str(upstream)))
+            cls(profile, upstream, UpstreamId(profile.id, profile.login_key(upstream)))
             for upstream in profile.default_upstreams
         )
         return replace(first, fallbacks=tuple(others))
@@ -102,7 +105,7 @@ class Route:
     @classmethod
     def via_upstream(cls, profile: Profile, upstream: Upstream) -> "Route":
         """Return the route of a profile through an upstream of one of its rules."""
-        return cls(profile, upstream, UpstreamId(profile.id, str(upstream)))
+        return cls(profile, upstream, UpstreamId(profile.id, profile.login_key(upstream)))
 
     @classmethod
     def direct(cls, profile: Profile | None = None) -> "Route":

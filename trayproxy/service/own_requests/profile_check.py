@@ -141,7 +141,9 @@ class ProfileCheck:
             record_finding: Records the certificate that programs see for an https site.
             authorities: The trusted authorities; None for those of the system.
         """
+        assert profile.upstream is not None, "an automatic profile is tested with its upstreams"
         self._profile = profile
+        self._upstream = profile.upstream
         self._tools = tools
         self._url = url
         self._record_finding = record_finding
@@ -201,7 +203,7 @@ class ProfileCheck:
         return replace(step, took=None if step.state is StepState.NOT_NEEDED else took)
 
     async def _find(self, step: Step) -> Step:
-        upstream = self._profile.upstream
+        upstream = self._upstream
         if literal_address(upstream.host, upstream.port):
             return replace(step, detail=upstream.host)
         loop = asyncio.get_running_loop()
@@ -217,14 +219,14 @@ class ProfileCheck:
 
     async def _connect(self, step: Step) -> Step:
         await self._try_connection(self._route)
-        return replace(step, detail=f"port {self._profile.upstream.port}")
+        return replace(step, detail=f"port {self._upstream.port}")
 
     async def _try_connection(self, route: Route) -> None:
         connection = await self._tools.connector.connect(self._own.connect_request(route, None))
         connection.close()
 
     async def _encrypt(self, step: Step) -> Step:
-        scheme = self._profile.upstream.scheme
+        scheme = self._upstream.scheme
         if scheme is not ProxyScheme.HTTPS:
             return replace(step, state=StepState.NOT_NEEDED, detail=f"none ({scheme} proxy)")
         return replace(step, detail=await self._encryption(self._route))
@@ -316,7 +318,7 @@ class ProfileCheck:
         finally:
             own.close()
         finding = dataclasses.replace(finding, is_of_public_site=own is not self._own)
-        await self._record_finding(self._profile.upstream, finding)
+        await self._record_finding(self._upstream, finding)
         return with_finding(step, finding, own.host)
 
     async def _open_tunnel(self, own: OwnRequest) -> SocketStream:

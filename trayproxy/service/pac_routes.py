@@ -1,0 +1,258 @@
+"""The routes of an automatic profile, which its PAC script names.
+
+The script chooses addresses; a login belongs to an upstream. Each upstream that a script names is
+asked for a login of its own, unless a pattern of the profile says which upstreams share one
+(`Profile.login_key`). The own sign-in, which needs no answer of the user, goes only to upstreams
+that match such a pattern or come from a script that nobody in the network can have changed
+(security.md T7).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from trayproxy.domain.problem import Problem
+from trayproxy.engine.error_pages import ErrorPage, script_is_not_protected
+from trayproxy.engine.upstream.route import Route, RouteChoice
+from trayproxy.http.target import Form, Target
+from trayproxy.pac.answers import Direct, Hop
+from trayproxy.pac.evaluation import Evaluation
+from trayproxy.pac.evaluator import CACHE_S, Evaluator
+from trayproxy.pac.loader import PacLoader
+from trayproxy.pac.state import PacState
+from trayproxy.profiles.profile import Profile, SignIn, Upstream
+from trayproxy.profiles.rules import RuleSet
+
+LOAD_LIMIT_S = 10.0
+"""How long a request waits for the first load of the script, in seconds."""
+MAX_KNOWN = 4096
+"""The number of addresses whose route is remembered."""
+
+STILL_LOADING = Problem(
+    "TP-501",
+    "The automatic configuration could not be loaded",
+    "Its source has not answered yet. Try again in a moment.",
+)
+NO_ROUTE = Problem(
+    "TP-502",
+    "The automatic configuration does not work",
+    "It names no proxy for this address, and does not allow a direct connection.",
+)
+
+
+class MakeEvaluator(Protocol):
+    """Creates the evaluator of a script."""
+
+    def __call__(self, script: str) -> Evaluator:
+        """Return a new evaluator for the text of a script."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The decision of a script about a URL.
+
+    Attributes:
+        hops: The upstreams and direct connections in the order of preference; empty if there is a
+            problem.
+        problem: Why there are no hops; None if there are.
+        evaluation: The run of the script; None if there is no script, or it was not loaded.
+    """
+
+    hops: tuple[Hop, ...] = ()
+    problem: Problem | None = None
+    evaluation: Evaluation | None = None
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """The upstreams among the hops."""
+        return tuple(hop for hop in self.hops if isinstance(hop, Upstream))
+
+
+def url_of(target: Target) -> str:
+    """Return the URL of a request, as it is shown to a script. A CONNECT counts as https."""
+    if target.form is Form.AUTHORITY:
+        return f"https://{target.authority}/"
+    return target.raw.decode("latin-1")
+
+
+class PacRoutes:
+    """Chooses the routes of an automatic profile.
+
+    Attributes:
+        loader: Loads the script.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        loader: PacLoader,
+        make_evaluator: MakeEvaluator,
+        clock: Callable[[], float],
+    ) -> None:
+        """Create the routes of a profile; the script is loaded when it is needed.
+
+        Args:
+            profile: An automatic profile.
+            loader: Loads its script. Its changes are passed to `changed`.
+            make_evaluator: Creates the evaluator of a script.
+            clock: A monotonic clock, in seconds.
+        """
+        self.loader = loader
+        self._profile = profile
+        self._make_evaluator = make_evaluator
+        self._clock = clock
+        self._discarding: set[asyncio.Future[None]] = set()
+        self._checked: str | None = None
+        self._evaluator: tuple[str, Evaluator] | None = None
+        self._known: dict[bytes, tuple[float, Route]] = {}
+        self._routes: dict[tuple[Hop, ...], Route] = {}
+
+    def use(self, profile: Profile) -> None:
+        """Use a changed profile with the same script."""
+        if profile is not self._profile:
+            self._profile = profile
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget the routes of all addresses, for example after a network change."""
+        self._known.clear()
+        self._routes.clear()
+        if self._evaluator is not None:
+            self._evaluator[1].forget()
+
+    def changed(self, state: PacState) -> bool:
+        """Use the present script of the loader; return True if it is another script."""
+        self._known.clear()
+        self._routes.clear()
+        is_new = state.script is not None and state.script != self._checked
+        self._checked = state.script
+        if self._evaluator is not None and state.script != self._evaluator[0]:
+            self._discard_evaluator()
+        return is_new
+
+    async def check(self) -> Problem | None:
+        """Return why the script cannot be run; None if it can, or if there is none."""
+        state = self.loader.state
+        if state.script is None or state.origin is None:
+            return None
+        failure = await self._evaluator_of(state.script).check()
+        return None if failure is None else failure.problem(state.origin.title)
+
+    def known(self, target: Target) -> Route | None:
+        """Return the route of a request if it was chosen less than a minute ago."""
+        found = self._known.get(target.raw)
+        return found[1] if found is not None and found[0] > self._clock() else None
+
+    async def choose(self, target: Target) -> RouteChoice:
+        """Return the route of a request, or the error page for a script that does not work."""
+        until = self._clock() + CACHE_S
+        decision = await self.decide(url_of(target))
+        if decision.problem is not None:
+            return page_of(decision.problem)
+        route = self._route(decision.hops)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[target.raw] = until, route
+        return route
+
+    async def decide(self, url: str) -> Decision:
+        """Return the decision about a URL; wait for the script, if necessary."""
+        state = await self.loader.current(LOAD_LIMIT_S)
+        if state.script is not None:
+            return await self._ask_script(state.script, url)
+        if state.setting is not None:
+            return _decision_of_setting(state, url)
+        return Decision(problem=state.problem or STILL_LOADING)
+
+    async def _ask_script(self, script: str, url: str) -> Decision:
+        evaluation = await self._evaluator_of(script).find(url)
+        answer, failure = evaluation.answer, evaluation.failure
+        if answer is not None and answer.hops:
+            return Decision(answer.hops, None, evaluation)
+        assert self._profile.pac is not None
+        problem = NO_ROUTE if failure is None else failure.problem(self._profile.pac.title)
+        return Decision((), problem, evaluation)
+
+    def _evaluator_of(self, script: str) -> Evaluator:
+        if self._evaluator is None or self._evaluator[0] != script:
+            self._discard_evaluator()
+            self._evaluator = script, self._make_evaluator(script)
+        return self._evaluator[1]
+
+    def _route(self, hops: tuple[Hop, ...]) -> Route:
+        """Return the route of an answer: always the same object for the same answer, as the engine
+        compares routes by identity."""
+        route = self._routes.get(hops)
+        if route is None:
+            first, *others = map(self._hop_route, dict.fromkeys(hops))
+            route = self._routes[hops] = replace(first, fallbacks=tuple(others))
+        return route
+
+    def _hop_route(self, hop: Hop) -> Route:
+        profile = self._profile
+        if isinstance(hop, Direct):
+            return Route.direct(profile)
+        only = profile.via(hop)
+        if profile.sign_in is not SignIn.SSO or self._may_send_own_sign_in(hop):
+            return Route.via_profile(only)
+        refusal = script_is_not_protected(profile.name, str(hop))
+        return replace(
+            Route.via_profile(replace(only, sign_in=SignIn.NONE)), sign_in_refusal=refusal
+        )
+
+    def _may_send_own_sign_in(self, upstream: Upstream) -> bool:
+        origin = self.loader.state.origin
+        is_authentic = origin is not None and origin.is_authentic
+        return is_authentic or self._profile.is_vouched_for(upstream)
+
+    def close(self) -> None:
+        """Stop loading, and discard the script."""
+        self.loader.close()
+        self._discard_evaluator()
+
+    def _discard_evaluator(self) -> None:
+        """Free the memory of a script, in the thread of the scripts."""
+        if self._evaluator is not None:
+            self._discarding.add(task := asyncio.ensure_future(self._evaluator[1].close()))
+            task.add_done_callback(self._discarding.discard)
+            self._evaluator = None
+
+
+def _decision_of_setting(state: PacState, url: str) -> Decision:
+    """Return the decision about a URL of a system without a PAC script."""
+    setting = state.setting
+    assert setting is not None
+    upstream = setting.http if url.startswith("http:") else setting.https
+    if upstream is None or _is_bypassed(setting.bypass, url):
+        return Decision((Direct(),))
+    return Decision((upstream,))
+
+
+def _is_bypassed(bypass: tuple[str, ...], url: str) -> bool:
+    from urllib.parse import urlsplit  # Only for a system with a proxy.
+
+    parts = urlsplit(url)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    rules = RuleSet.of_bypass(bypass)
+    return rules.deciding(parts.hostname or "", port) is not None
+
+
+def page_of(problem: Problem) -> ErrorPage:
+    """Return the error page for a request without a route."""
+    return ErrorPage(
+        503, problem.title, problem.body, "proxy_configuration_error", problem.id, retry_after=5
+    )
+
+
+async def resolved(
+    routes: PacRoutes, profile: Profile, url: str
+) -> tuple[Profile | None, Decision]:
+    """Return an automatic profile with the upstreams that its script names for a URL as its fixed
+    upstreams; None if the script names none."""
+    decision = await routes.decide(url)
+    upstreams = decision.upstreams
+    if not upstreams:
+        return None, decision
+    fixed = replace(profile, upstream=upstreams[0], fallbacks=upstreams[1:], pac=None)
+    return fixed, decision

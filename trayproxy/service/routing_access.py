@@ -1,0 +1,191 @@
+"""The parts of the service for routes: imported and created on first use, as most runs need none.
+
+They are further local addresses for profiles, PAC scripts, and the answers about routes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from trayproxy.control.messages import (
+    EvaluatePac,
+    Failed,
+    FindRoute,
+    OpenProfilePort,
+    ProfilePort,
+    Reply,
+    Step,
+    StepState,
+)
+from trayproxy.desk.desk import Desk
+from trayproxy.domain.problem import ExitCode, Problem
+from trayproxy.engine.engine import Engine
+from trayproxy.paths import Paths
+from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.service.router import FindProgram, Router, ScriptRoutes
+from trayproxy.service.upstream_status import UpstreamStatus
+
+if TYPE_CHECKING:
+    from trayproxy.service.pac_profiles import PacProfiles
+    from trayproxy.service.profile_ports import ProfilePorts
+
+SIGN_IN_URL = "http://example.com/"
+"""The URL whose proxies a sign-in without a request is for."""
+
+SCRIPT_LIMIT_S = 1.0
+"""How long the decision about the profile of a network waits for a PAC script, in seconds."""
+
+RouteRequest = FindRoute | EvaluatePac | OpenProfilePort
+
+
+class RoutingAccess:
+    """Gives the service its parts for routes.
+
+    Attributes:
+        router: Chooses the routes of the engine's own address.
+        engine: Set by `attach`, like the following attributes.
+        get_profile: Returns the profile with an id, or raises `UnknownProfileError`.
+        upstream: Receives the state of each script.
+    """
+
+    engine: Engine
+    get_profile: Callable[[str], Profile]
+    upstream: UpstreamStatus
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, paths: Paths, desk: Desk, find_program: FindProgram
+    ) -> None:
+        """Create the access with a router without a profile."""
+        self.router = Router(find_program, self.open_script)
+        self._loop = loop
+        self._paths = paths
+        self._desk = desk
+        self._find_program = find_program
+        self._ports: ProfilePorts | None = None
+        self._scripts: PacProfiles | None = None
+
+    def attach(
+        self, engine: Engine, get_profile: Callable[[str], Profile], upstream: UpstreamStatus
+    ) -> None:
+        """Set the attributes that are created after the router."""
+        self.engine, self.get_profile, self.upstream = engine, get_profile, upstream
+
+    async def handle(self, request: RouteRequest) -> Reply:
+        """Return the reply to a request of a front end; see `get_profile` for the errors."""
+        match request:
+            case OpenProfilePort(profile_id):
+                return self._open_port(profile_id)
+            case FindRoute():
+                from trayproxy.service.route_query import find_route
+
+                router = self.router
+                if request.profile_id:
+                    router = Router(open_script=self.open_script)
+                    router.use(self.get_profile(request.profile_id))
+                return await find_route(router, request)
+            case EvaluatePac():
+                return await self._evaluate(request)
+
+    async def _evaluate(self, request: EvaluatePac) -> Reply:
+        from trayproxy.service.route_query import NO_PROFILE, NOT_AUTOMATIC, evaluate_pac
+
+        profile = self.router.profile
+        if request.profile_id:
+            profile = self.get_profile(request.profile_id)
+        if profile is None or profile.pac is None:
+            return Failed(NOT_AUTOMATIC if profile is not None else NO_PROFILE, ExitCode.FAILED)
+        routes = self._open_scripts().routes_of(profile)
+        return await evaluate_pac(routes, profile, self.engine.context.failover, request)
+
+    def _open_port(self, profile_id: str) -> Reply:
+        from trayproxy.service.profile_ports import ProfilePorts
+
+        if self._ports is None:
+            new_router = lambda: Router(self._find_program, self.open_script)  # noqa: E731
+            self._ports = ProfilePorts(self.engine, self._desk, self.get_profile, new_router)
+        try:
+            return ProfilePort(self._ports.open(profile_id))
+        except OSError as error:
+            body = f"The system reports: {error.strerror}. Try again."
+            problem = Problem("TP-102", "TrayProxy cannot listen on a further port", body)
+            return Failed(problem, ExitCode.PORT)
+
+    # --- PAC scripts ---
+
+    def open_script(self, profile: Profile) -> ScriptRoutes:
+        """Return the routes of an automatic profile."""
+        return self._open_scripts().routes_of(profile)
+
+    def _open_scripts(self) -> "PacProfiles":
+        if self._scripts is None:
+            from trayproxy.service.pac_profiles import PacProfiles
+
+            self._scripts = PacProfiles(
+                self.engine, self._paths, self._loop, self.upstream.set_script
+            )
+        return self._scripts
+
+    async def with_upstreams(self, profile: Profile, url: str) -> tuple[Profile | None, list[Step]]:
+        """Return a profile with fixed upstreams: for an automatic profile those that its script
+        names for a URL, None if it names none; and the steps of a test up to there."""
+        if profile.pac is None:
+            return profile, []
+        from trayproxy.service.pac_routes import resolved
+
+        start = self._loop.time()
+        routes = self._open_scripts().routes_of(profile)
+        fixed, decision = await resolved(routes, profile, url)
+        evaluation, state = decision.evaluation, routes.loader.state
+        took = (self._loop.time() - start) * 1000
+        origin = state.origin or profile.pac
+        loaded = Step("script", StepState.OK, origin.title, took)
+        if evaluation is None and decision.problem is not None:
+            return None, [replace_step(loaded, decision.problem)]
+        hops = ("direct" if hop not in decision.upstreams else str(hop) for hop in decision.hops)
+        text = "; ".join(hops)
+        asked = Step(
+            "answer", StepState.OK, text, evaluation.duration_s * 1000 if evaluation else 0
+        )
+        if decision.problem is not None:
+            return None, [loaded, replace_step(asked, decision.problem)]
+        return fixed, [loaded, asked]
+
+    async def upstreams_soon(self, profile: Profile) -> Profile | None:
+        """Return a profile with fixed upstreams within `SCRIPT_LIMIT_S`; None if the script of an
+        automatic profile names none in this time."""
+        try:
+            async with asyncio.timeout(SCRIPT_LIMIT_S):
+                return (await self.with_upstreams(profile, SIGN_IN_URL))[0]
+        except TimeoutError:
+            return None
+
+    async def require_upstreams(self, profile: Profile) -> Profile:
+        """Return a profile with fixed upstreams for a sign-in without a request.
+
+        Raises:
+            ProfileError: The script of an automatic profile names no proxy.
+        """
+        fixed, steps = await self.with_upstreams(profile, SIGN_IN_URL)
+        if fixed is not None:
+            return fixed
+        problem = steps[-1].problem
+        if problem is None:
+            raise ProfileError(
+                "The automatic configuration connects directly: no sign-in is needed."
+            )
+        raise ProfileError(f"{problem.title}. {problem.body}")
+
+    def network_changed(self) -> None:
+        """Load the scripts again, and forget their answers."""
+        if self._scripts is not None:
+            self._scripts.network_changed()
+
+    def close(self) -> None:
+        """End the thread of the scripts."""
+        if self._scripts is not None:
+            self._scripts.close()
+
+
+def replace_step(step: Step, problem: Problem) -> Step:
+    """Return a failed step."""
+    return Step(step.name, StepState.FAILED, "", step.took, problem)
