@@ -455,6 +455,10 @@ def test_a_profile_that_gets_a_ticket_takes_a_password_unless_there_is_a_ticket(
     assert harness.desk.preload(GET_TICKET, RIGHT) is None
     again = credentials_in(harness.challenge(profile=GET_TICKET, challenges="Negotiate"))
     assert again.login is None
+    ended = harness.back(again, Verdict(VerdictKind.TICKET_EXPIRED), "Negotiate", GET_TICKET)
+    harness.wait()
+    assert credentials_in(ended).login == RIGHT
+    assert harness.store.lookups == []
 
 
 def test_an_upstream_without_a_common_scheme_causes_a_notice_until_it_offers_a_common_scheme(

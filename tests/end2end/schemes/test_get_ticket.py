@@ -12,6 +12,7 @@ from tests.support.counterparts import Counterpart
 from tests.support.kerberos import Kdc, kdc
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
+from trayproxy.control.messages import Done, Failed, KeptInMemory, SaveLogin
 from trayproxy.domain.signin import PromptReason
 from trayproxy.profiles.profile import SignIn
 
@@ -79,6 +80,38 @@ def test_a_wrong_password_costs_one_failed_log_on(
         front_end.answer(again, proxy.right)
         assert connects.statuses() == [200] * count
     assert proxy.failed_logons() == 1
+
+
+def test_a_password_of_the_command_line_is_checked_by_the_sign_in_server(
+    proxy: Counterpart, user: UserSession
+) -> None:
+    reply = user.front_end.request(SaveLogin("office", proxy.wrong))
+    assert isinstance(reply, Failed)
+    assert reply.problem.id == "TP-302"
+    assert proxy.failed_logons() == 1
+    again = user.front_end.request(SaveLogin("office", proxy.wrong, is_typed=False))
+    assert isinstance(again, Failed)
+    assert proxy.failed_logons() == 1
+    assert isinstance(user.front_end.request(SaveLogin("office", proxy.right)), Done | KeptInMemory)
+    assert user.fetch() == HELLO
+    assert proxy.failed_logons() == 1
+    assert user.front_end.prompts == []
+
+
+def test_a_ticket_that_ends_is_replaced_without_a_failed_request(
+    proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
+) -> None:
+    directory.ticket(proxy.right.user, proxy.right.password, cache, "-l", "2s")
+    assert user.fetch() == HELLO
+    user.front_end.request(SaveLogin("office", proxy.right))
+    before = directory.logons(proxy.right.user)
+    until = monotonic() + PATIENCE
+    while directory.logons(proxy.right.user) == before:
+        assert tunnel(user) == "200"
+        assert monotonic() < until
+    assert not directory.is_valid(cache)
+    assert proxy.failed_logons() == 0
+    assert user.front_end.prompts == []
 
 
 def test_an_expired_password_is_told(proxy: Counterpart, directory: Kdc, user: UserSession) -> None:

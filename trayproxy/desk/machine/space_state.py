@@ -124,6 +124,7 @@ class Lookup:
             requests with it got no response.
         no_ticket_until: Time until which the user is taken to have no Kerberos ticket, so that a
             profile with `Profile.get_ticket` looks for a password.
+        ticket_login: A login from the command line for that time; None to read the keyring.
     """
 
     next_at: float
@@ -132,6 +133,7 @@ class Lookup:
     next_survey_at: float = 0.0
     hold_until: float = 0.0
     no_ticket_until: float = 0.0
+    ticket_login: Login | None = None
 
     def started(self, number: int, deadline: float = inf) -> "Lookup":
         """Return the state after a keyring look-up was started."""

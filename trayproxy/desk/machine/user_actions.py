@@ -180,9 +180,10 @@ class UserActions:
         space = self._space_of(event.profile, event.method)
         if space is None:
             return
-        is_unneeded = space.phase is SpacePhase.TRUSTED and space.current.source is LoginSource.SSO
-        if is_unneeded:
-            return  # There is a ticket; the saved password is for the time without one.
+        if event.profile.get_ticket:
+            space.lookup = replace(space.lookup, ticket_login=event.login)
+            if space.phase is SpacePhase.TRUSTED and space.current.source is LoginSource.SSO:
+                return  # There is a ticket; the password is for the time without one.
         self._lookup.set_login(space, event.login, LoginSource.COMMAND_LINE)
         space.current = space.current.provided(
             remember=event.remember, retry_rejected=event.retry_rejected
@@ -217,7 +218,7 @@ class UserActions:
         """Forget the login of a protection space and prompt anew for the parked requests."""
         self._lookup.clear_login(space)
         space.prompt = replace(space.prompt.without_rejections(), user="")
-        space.lookup = replace(space.lookup, next_at=self._state.now)
+        space.lookup = replace(space.lookup, next_at=self._state.now, ticket_login=None)
         space.backoffs.clear()
         space.forbidden_hosts.clear()
         if space.phase is SpacePhase.SNOOZED:
