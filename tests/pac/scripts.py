@@ -59,10 +59,10 @@ def values(
     *,
     now: str = "",
     is_always: bool = False,
-    names: Names | None = None,
+    **settings: Any,
 ) -> list[Any]:
-    """Return the values of expressions, see `script_of`; `names` are the resolvable names."""
-    result = run(script_of(expressions, now=now, is_always=is_always), names=names)
+    """Return the values of expressions, see `script_of`; for the settings, see `run`."""
+    result = run(script_of(expressions, now=now, is_always=is_always), **settings)
     assert result.failure is None, result.failure
     assert result.answer is not None
     found: list[Any] = json.loads(result.answer)

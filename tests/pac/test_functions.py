@@ -295,6 +295,13 @@ def test_functions_give_the_values_of_chromiums_test_with_its_mock_of_dates() ->
     ] == table
 
 
+def test_without_network_and_name_servers_functions_fail_as_in_chromium() -> None:
+    # dns_fail.js of Chromium's proxy_resolver_v8_unittest.
+    calls = ["myIpAddress()", "myIpAddressEx()", 'dnsResolve("x")', 'dnsResolveEx("x")']
+
+    assert values(calls, own=()) == ["127.0.0.1", "", None, ""]
+
+
 @pytest.fixture
 def sydney(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The time zone of Alpaca's tests, ten hours ahead of UTC."""

@@ -38,7 +38,17 @@ MAX_CACHED = 1024
 SHORTEST_LIMIT_S = 0.05
 """The shortest time limit of a script, see `Evaluator`, in seconds."""
 
+MAX_ALERTS = 60
+"""The maximum number of messages of a script in the log per minute."""
+
 _BUSY = "Too many requests wait for the script. Try again."
+_DELAYED = (
+    "The script does not finish for other addresses, and keeps this address waiting. Try again."
+)
+_OFF = (
+    "Scripts are switched off until TrayProxy is restarted, because two scripts have used "
+    "functions that do not end."
+)
 _log = logging.getLogger(__name__)
 
 
@@ -68,9 +78,9 @@ class Evaluator:
     """Runs one script for URLs.
 
     Answers are cached by the URL that the script sees. Concurrent requests for a URL share one
-    evaluation. A request waits at most about a second for endless runs for other URLs: the time
-    that a request has already lost to them is taken from the time limit of its own run. Further
-    URLs of a host for which the script was stopped fail for `DOUBTFUL_CACHE_S`.
+    evaluation. A request waits about a second at most for endless runs for other URLs: the time
+    that a request has lost to them is taken from the time limit of its own run. Further URLs of a
+    host for which the script was stopped fail for `DOUBTFUL_CACHE_S`.
     """
 
     def __init__(
@@ -97,6 +107,8 @@ class Evaluator:
         self._stopped_hosts: dict[str, tuple[float, ScriptFailure]] = {}
         self._lost_s = 0.0
         self._final_failure: ScriptFailure | None = None
+        self._alert_minute = -1
+        self._alerts_left = 0
 
     def known(self, url: str) -> Evaluation | None:
         """Return the cached result for a URL; None if the script must run.
@@ -185,8 +197,7 @@ class Evaluator:
             names=tuple(progress.names.values()),
             alerts=result.alerts,
         )
-        for alert in result.alerts:
-            _log.info("the PAC script reports for %s: %s", seen.host, alert)
+        self._log_alerts(result.alerts)
         if own is not None and self._pending.get(seen.url) is own:
             self._store(seen, evaluation)
         return evaluation
@@ -225,6 +236,8 @@ class Evaluator:
             result = self._runner.run(request)
             if result.failure is not None and result.failure.kind is FailureKind.TIME_LIMIT:
                 self._lost_s += result.script_s
+                if lost_s:
+                    return replace(result, failure=ScriptFailure(FailureKind.BUSY, _DELAYED))
             return result
 
         try:
@@ -232,8 +245,17 @@ class Evaluator:
         except BusyError:
             return RunResult(failure=ScriptFailure(FailureKind.BUSY, _BUSY))
         except StuckError:
-            self._final_failure = ScriptFailure(FailureKind.STUCK, STUCK)
+            reason = _OFF if self._thread.is_off else STUCK
+            self._final_failure = ScriptFailure(FailureKind.STUCK, reason)
             return RunResult(failure=self._final_failure)
+
+    def _log_alerts(self, alerts: tuple[str, ...]) -> None:
+        minute = int(self._clock() // 60)
+        if minute != self._alert_minute:
+            self._alert_minute, self._alerts_left = minute, MAX_ALERTS
+        for alert in alerts[: self._alerts_left]:
+            _log.info("the PAC script reports: %s", alert)
+        self._alerts_left = max(0, self._alerts_left - len(alerts))
 
     def _store(self, seen: VisibleUrl, evaluation: Evaluation) -> None:
         failure = evaluation.failure

@@ -47,8 +47,8 @@ _WEB_PAGE = (
     "the network has a sign-in page, sign in there first."
 )
 STUCK = (
-    "The script uses a function that does not end, and was switched off. Correct the script, then "
-    "restart TrayProxy."
+    "The script uses a function that does not end. The script is switched off until it is changed "
+    "or TrayProxy is restarted."
 )
 _NO_FUNCTION = "The script defines no function FindProxyForURL."
 _NO_TEXT = "The function FindProxyForURL of the script returns {} instead of a text."

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic, process_time
 from typing import Any, TypeVar, cast
 
@@ -30,7 +30,7 @@ _POLL_S = 0.5
 
 
 class BusyError(Exception):
-    """Too many functions wait for the thread."""
+    """Too many functions wait for the thread, or the thread cannot be started."""
 
 
 class StuckError(Exception):
@@ -77,18 +77,27 @@ class ScriptThread:
         self._stuck = 0
         self._is_closed = False
 
+    @property
+    def is_off(self) -> bool:
+        """True if scripts are switched off, because `MAX_STUCK` threads have been given up."""
+        return self._stuck >= MAX_STUCK
+
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function in the thread and return its result.
 
         A cancelled call is not started. If the function is running already, its result is dropped.
 
         Raises:
-            BusyError: `MAX_PENDING` functions wait already.
+            BusyError: `MAX_PENDING` functions wait already, or the thread cannot be started.
             StuckError: The function does not end, or `MAX_STUCK` threads have been given up.
         """
-        if self._is_closed or self._stuck >= MAX_STUCK:
+        if self._is_closed or self.is_off:
             raise StuckError
-        worker = self._worker = self._worker or _ScriptWorker()
+        try:
+            worker = self._worker = self._worker or _ScriptWorker()
+        except RuntimeError:
+            # The operating system has no thread left.
+            raise BusyError from None
         if worker.pending >= MAX_PENDING:
             raise BusyError
         loop = asyncio.get_running_loop()
@@ -117,7 +126,7 @@ class ScriptThread:
             return
         self._stuck += 1
         waiting = worker.give_up()
-        self._worker = _ScriptWorker() if self._stuck < MAX_STUCK else None
+        self._worker = None if self.is_off else _ScriptWorker()
         for job in waiting:
             if self._worker is not None:
                 self._worker.add(job)
@@ -162,10 +171,11 @@ class _ScriptWorker:
         if self._running is not None:
             self._running[0].deliver(None, StuckError())
         waiting = []
-        while self.pending:
-            job = self._queue.get()
-            if job is not None:
-                waiting.append(job)
+        with suppress(Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None:
+                    waiting.append(job)
         self.end()
         return waiting
 

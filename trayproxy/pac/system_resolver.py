@@ -67,7 +67,13 @@ class SystemResolver:
                 loop.call_soon_threadsafe(finish, found, failure)
 
         # A daemon: a silent name server must not keep TrayProxy from ending.
-        threading.Thread(target=look_up, name="pac-names", daemon=True).start()
+        thread = threading.Thread(target=look_up, name="pac-names", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The operating system has no thread left.
+            self._places.release()
+            raise OSError(str(error)) from None
         return await result
 
     def own_addresses(self) -> tuple[str, ...]:

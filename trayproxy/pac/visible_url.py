@@ -1,6 +1,7 @@
 """The part of a URL that a PAC script may see."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 _ENCRYPTED = frozenset(("https", "wss"))
@@ -19,6 +20,8 @@ class VisibleUrl:
     host: str
 
 
+# Called for each request.
+@lru_cache(maxsize=256)
 def visible_url(url: str) -> VisibleUrl:
     """Return the part of a URL that a script may see, as in Chromium and Firefox.
 
