@@ -214,7 +214,7 @@ class KeyringStore:
         return self._submit(job, lambda error: self._explain(error, not_saved))
 
     def find_certificate_password(self, profile: Profile) -> Future[str]:
-        """See `CertificatePasswordStore`."""
+        """Read the password of a profile's client certificate, empty if there is none."""
 
         def job(opened: OpenKeyring) -> str:
             login = _find(opened, certificate_service_name(profile), CERTIFICATE_USER)
@@ -223,7 +223,7 @@ class KeyringStore:
         return self._submit(job, lambda error: "")
 
     def save_certificate_password(self, profile: Profile, password: str) -> Future[Problem | None]:
-        """See `CertificatePasswordStore`."""
+        """Save the password of a profile's client certificate; see `CertificatePasswordStore`."""
         login = Login(CERTIFICATE_USER, password)
 
         def job(opened: OpenKeyring) -> Problem | None:
