@@ -16,11 +16,11 @@ class ImportDecision(StrEnum):
     """The result for found settings."""
 
     NEW = "new"
-    """They become a new profile."""
+    """The settings become a new profile."""
     KNOWN = "known"
-    """There is such a profile already."""
+    """There is already a profile with these settings."""
     REFUSED = "refused"
-    """They cannot become a profile."""
+    """The settings cannot become a profile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ class DraftReader:
         return upstreams
 
     def spn(self) -> str:
-        """Return the service name, which excludes the canonical name."""
+        """Return the service principal name, empty if the canonical name of the host is used."""
         spn = check_spn(self.draft.spn)
         if spn and self.draft.canonical_name:
             raise ProfileError(

@@ -44,7 +44,7 @@ class _SlowRoutes:
         self._routes = routes
 
     def known(self, target: Target, client: RouteClient) -> Route | None:
-        """Return the route of a request if it is known at once; see `RouteSource`."""
+        """Return None: no route is known at once; see `RouteSource`."""
         return None
 
     def choose(self, target: Target, client: RouteClient) -> "RouteChoice | Future[RouteChoice]":
