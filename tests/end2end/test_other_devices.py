@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.keyring_session import KeyringSession
 from tests.support.namespaces import ALONE, skip_without_namespaces
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home, Process, running
-from tests.support.service import ServiceProcess
+from tests.support.service import ServiceProcess, run_command
 from trayproxy.paths import locate
 
 SETTINGS = """\
@@ -85,8 +86,10 @@ class StartComputer:
     place: Home
     stack: ExitStack
 
-    def __call__(self, listen: str, network: str = "") -> NetworkedComputer:
-        environment = self.place.trayproxy_environment()
+    def __call__(
+        self, listen: str, network: str = "", session: Mapping[str, str] | None = None
+    ) -> NetworkedComputer:
+        environment = self.place.trayproxy_environment(session)
         paths = locate(environment)
         paths.config_file.parent.mkdir(parents=True, exist_ok=True)
         paths.config_file.write_text(SETTINGS.format(port=PORT, listen=listen))
@@ -174,3 +177,30 @@ def test_only_allowed_devices_connect(start_computer: StartComputer) -> None:
 def wait_for_listener(computer: NetworkedComputer, address: str) -> None:
     """Wait until the service listens at an address."""
     computer.service.process.err.wait_for(f"listening on {address}")
+
+
+def test_a_device_sends_the_password_that_the_user_has_set(
+    start_computer: StartComputer, keyring: KeyringSession
+) -> None:
+    network = (
+        "ip link add docker0 type bridge; ip address add 192.0.2.1/24 dev docker0; "
+        "ip link set docker0 up"
+    )
+    computer = start_computer('devices = ["192.0.2.7"]', network, keyring.environment)
+    wait_for_listener(computer, "192.0.2.1:3128")
+    plug_in(computer, "address add 192.0.2.7/24 dev eth0")
+    command = run_command(
+        start_computer.place,
+        *("devices", "password", "--stdin"),
+        stdin="horse battery\n",
+        environment=keyring.environment,
+    )
+    assert command.returncode == 0, command.stderr
+    proxy = "http://192.0.2.1:3128"
+    assert computer.curl("-x", proxy, SITE).endswith(" 407")
+    assert computer.curl("-x", proxy, "-U", "any:wrong", SITE).endswith(" 407")
+    assert computer.curl("-x", proxy, "-U", "any:horse battery", SITE) == "hello 200"
+    # A program of this computer needs no password.
+    assert computer.run("curl", "-sS", "-x", proxy, SITE) == "hello"
+    files = [path for path in start_computer.place.root.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"horse battery" in path.read_bytes()]

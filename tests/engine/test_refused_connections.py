@@ -86,7 +86,7 @@ def test_no_octet_is_read(new_loop: NewLoop) -> None:
     with ExitStack() as stack:
         stack.callback(loop.close)
         refused_connections = stack.enter_context(
-            closing(RefusedConnections(loop, EngineLimits(), lambda: ADDRESS))
+            closing(RefusedConnections(loop, EngineLimits(), lambda _: ADDRESS))
         )
         theirs, ours = (stack.enter_context(end) for end in pair())
         theirs.sendall(GET)
@@ -109,7 +109,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 def refused_connections(loop: AbstractEventLoop) -> Iterator[RefusedConnections]:
     """Return an instance; the test runs its event loop."""
     limits = replace(EngineLimits(), linger_s=0.05, max_clients=64)
-    with closing(RefusedConnections(loop, limits, lambda: ADDRESS)) as made:
+    with closing(RefusedConnections(loop, limits, lambda _: ADDRESS)) as made:
         yield made
 
 
@@ -193,7 +193,7 @@ def test_each_connection_is_closed_at_its_own_time() -> None:
         call_at=call_at,
         call_later=lambda delay, callback: call_at(clock.now + delay, callback),
     )
-    refused_connections = RefusedConnections(loop, EngineLimits(), lambda: ADDRESS)
+    refused_connections = RefusedConnections(loop, EngineLimits(), lambda _: ADDRESS)
     with refuse_client(refused_connections):
         clock.now += 0.5
         with refuse_client(refused_connections):
@@ -236,7 +236,7 @@ def test_the_limit_depends_on_the_maximum_number_of_clients(clients: int, kept: 
     with ExitStack() as stack:
         stack.callback(loop.close)
         refused_connections = stack.enter_context(
-            closing(RefusedConnections(loop, limits, lambda: ADDRESS))
+            closing(RefusedConnections(loop, limits, lambda _: ADDRESS))
         )
         for _ in range(kept + 2):
             theirs, ours = (stack.enter_context(end) for end in socket.socketpair())
@@ -259,7 +259,7 @@ def test_the_page_shows_the_current_address_and_is_written_once(
     with ExitStack() as stack:
         stack.callback(loop.close)
         refused_connections = stack.enter_context(
-            closing(RefusedConnections(loop, EngineLimits(), lambda: addresses[0]))
+            closing(RefusedConnections(loop, EngineLimits(), lambda _: addresses[0]))
         )
         for _ in range(2):
             for _ in range(2):

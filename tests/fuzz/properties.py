@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from secrets import token_bytes
+from typing import TypeVar
 
 import h11
 
@@ -24,6 +25,7 @@ from trayproxy.auth.basic import Basic
 from trayproxy.auth.digest import Digest
 from trayproxy.auth.login import Login
 from trayproxy.auth.scheme import Leg, RequestToAuthenticate, choose
+from trayproxy.engine.forward.client_password import ClientPassword
 from trayproxy.engine.net.socks5 import (
     ConnectFailedError,
     NoAcceptableMethodError,
@@ -34,6 +36,7 @@ from trayproxy.engine.net.socks5 import (
     connect_to,
     negotiate,
 )
+from trayproxy.engine.net.socks5_server import SocksRefusedError, read_target
 from trayproxy.http.body import (
     Body,
     ChunkedBody,
@@ -48,7 +51,7 @@ from trayproxy.http.fields import Fields, is_field_value
 from trayproxy.http.heads import find_head, find_response_head
 from trayproxy.http.request import Request, parse_request, write_request
 from trayproxy.http.response import Response, parse_response, write_interim, write_response
-from trayproxy.http.target import Form
+from trayproxy.http.target import Form, raw_authority
 
 VIA = b"tray-5f0c"
 CREDENTIALS = b"Basic dXNlcjpwYXNz"
@@ -58,6 +61,7 @@ MAX_CHALLENGES = 32
 MAX_READ = 257
 """Maximum number of octets of a single read in the SOCKS dialogue: a host name and a port."""
 
+T = TypeVar("T")
 Property = Callable[[bytes], None]
 
 
@@ -261,6 +265,16 @@ def socks_reply_is_accepted_or_refused(octets: bytes) -> None:
             _play_server(connect_to("origin.test", 443), rest)
 
 
+def socks_client_gets_a_tunnel_or_a_refusal(octets: bytes) -> None:
+    """The dialogue with a SOCKS client ends with a target that CONNECT can name, or a refusal."""
+    for verify in (None, ClientPassword("pass")):
+        with suppress(EOFError, SocksRefusedError):
+            target, _ = _play(read_target(verify), octets)
+            authority = raw_authority(target)
+            head = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (authority, authority)
+            assert parse_request(head).target.authority == target
+
+
 PROPERTIES: dict[str, Property] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -276,6 +290,7 @@ PROPERTIES: dict[str, Property] = {
         challenges_are_bounded_and_separate,
         quoted_realm_is_one_realm,
         socks_reply_is_accepted_or_refused,
+        socks_client_gets_a_tunnel_or_a_refusal,
     )
 }
 """The properties by their names on the command line."""
@@ -442,7 +457,12 @@ def _chunks(octets: bytes, cuts: list[int]) -> Chunks | None:
 
 
 def _play_server(dialogue: SocksDialogue[object], octets: bytes) -> bytes:
-    """Play a server that sends these octets; return the unread octets.
+    """Play a server that sends these octets; return the unread octets. See `_play`."""
+    return _play(dialogue, octets)[1]
+
+
+def _play(dialogue: SocksDialogue[T], octets: bytes) -> tuple[T, bytes]:
+    """Play the other side, which sends these octets; return the result and the unread octets.
 
     Raises:
         EOFError: The dialogue needs more octets.
@@ -455,8 +475,8 @@ def _play_server(dialogue: SocksDialogue[object], octets: bytes) -> bytes:
                 raise EOFError
             reply, octets = octets[: turn.read], octets[turn.read :]
             turn = dialogue.send(reply)
-    except StopIteration:
-        return octets
+    except StopIteration as stop:
+        return stop.value, octets
 
 
 def _check_head(head: bytes) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
@@ -81,6 +83,16 @@ class OwnAddress:
     def __str__(self) -> str:
         """Return the address as text: ``127.0.0.1:3128`` or ``[::1]:3128``."""
         return format_address(self.host, self.port)
+
+    def as_seen_by(self, client: socket.SocketType) -> str:
+        """Return the address at which a client has connected, for a device the one that it knows:
+        ``192.168.1.5:3128``."""
+        if self.others:
+            with suppress(OSError):  # The client has left.
+                host, port = client.getsockname()[:2]
+                if not is_local(ip_address(host.partition("%")[0])):
+                    return format_address(host, port)
+        return str(self)
 
     def is_among(self, addresses: tuple[Address, ...]) -> bool:
         """Return whether one of these addresses is an address of the engine's listeners."""

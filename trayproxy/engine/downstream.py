@@ -275,7 +275,7 @@ class ClientDownstream(Downstream):
         target = request.target.authority if request is not None else None
         octets = write_page(
             page,
-            address=str(self.context.own_address),
+            address=self.context.own_address.as_seen_by(self.client.socket),
             host=target.host if target else "",
             keep_alive=keep_alive,
             with_body=request is None or request.method != b"HEAD",

@@ -86,7 +86,7 @@ class Engine:
         self._on_network_changed = parts.on_network_changed
         self._stale_timer: asyncio.TimerHandle | None = None
         self._suspend_detector = SuspendDetector(parts.sleep_clock, limits.min_suspend_s)
-        self._refused_connections = RefusedConnections(loop, limits, lambda: self.address)
+        self._refused_connections = RefusedConnections(loop, limits, own_address.as_seen_by)
         self._fd_reserve = DescriptorReserve(self._refused_connections.answer, lambda: self.address)
         flags = work_flags(ClientConnection, host, port)
         self.executor = LoopExecutor(

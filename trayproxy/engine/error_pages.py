@@ -104,13 +104,15 @@ def write_page(
     """Return the octets of the response for an error page.
 
     Args:
-        address: The local address of TrayProxy. The footer shows it, so that users do not mistake
-            the page for a page of the site.
+        address: The address of TrayProxy, a loopback address for programs of this computer. The
+            footer shows it, so that users do not mistake the page for a page of the site.
         host: The requested site, empty if it is not known.
         keep_alive: True if the client connection stays open after the response.
         with_body: False for a response to HEAD: the same head without content.
     """
-    footer = f"This page comes from TrayProxy on this computer ({address})"
+    is_local = address.startswith(("127.", "[::1]"))
+    place = f"on this computer ({address})" if is_local else f"at {address}"
+    footer = f"This page comes from TrayProxy {place}"
     footer += f", not from {host}." if host else "."
     if page.code:
         footer += f" {page.code}"

@@ -44,6 +44,7 @@ class EngineLimits:
         half_closed_s: Without progress, for a tunnel of which one side has finished sending.
         linger_s: For reading the remaining data of a client after an error (RFC 9112, section
             9.6).
+        wrong_password_s: Before the answer to a device that sent a wrong password.
         shutdown_s: For running transfers when TrayProxy is told to quit.
         idle_upstream_s: For an idle upstream connection in the pool.
         max_drain_octets: Octets read from a client after an error within `linger_s`, and of the
@@ -80,6 +81,7 @@ class EngineLimits:
     connect_response_head_s: float = 60.0
     half_closed_s: float = 60.0
     linger_s: float = 2.0
+    wrong_password_s: float = 1.0
     shutdown_s: float = 5.0
     idle_upstream_s: float = 30.0
     max_drain_octets: int = 262_144

@@ -37,6 +37,7 @@ FIGURES = {
     "connect_response_head_s": 60,
     "half_closed_s": 60,
     "linger_s": 2,
+    "wrong_password_s": 1,
     "shutdown_s": 5,
     "idle_upstream_s": 30,
     "max_drain_octets": 256 << 10,

@@ -6,6 +6,7 @@ Clients send it as Basic credentials in Proxy-Authorization (RFC 7617), or as th
 
 from base64 import b64decode
 from collections.abc import Callable
+from enum import Enum, auto
 from hmac import compare_digest
 
 from trayproxy.http.fields import Fields
@@ -25,12 +26,25 @@ class ClientPassword:
         return compare_digest(password, self._password)
 
 
-def is_authenticated(fields: Fields, verify: VerifyLogin) -> bool:
-    """Return whether a request has one Proxy-Authorization field with accepted credentials."""
+class PasswordCheck(Enum):
+    """The result of verifying the password of a request."""
+
+    RIGHT = auto()
+    MISSING = auto()
+    WRONG = auto()
+
+
+def check_password(fields: Fields, verify: VerifyLogin) -> PasswordCheck:
+    """Verify the credentials of a request in Proxy-Authorization."""
     values = fields.get_all(b"proxy-authorization")
-    if len(values) != 1:
-        return False
-    scheme, _, token = values[0].partition(b" ")
+    if not values:
+        return PasswordCheck.MISSING
+    is_right = len(values) == 1 and _is_right(values[0], verify)
+    return PasswordCheck.RIGHT if is_right else PasswordCheck.WRONG
+
+
+def _is_right(value: bytes, verify: VerifyLogin) -> bool:
+    scheme, _, token = value.partition(b" ")
     if scheme.lower() != b"basic":
         return False
     try:

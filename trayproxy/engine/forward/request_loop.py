@@ -4,6 +4,7 @@ It starts when the fast path cannot handle an event, and ends when the connectio
 become a tunnel, or is to be closed.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from trayproxy.http.target import Form
 
 if TYPE_CHECKING:
     from trayproxy.engine.forward.client_password import VerifyLogin
+
+logger = logging.getLogger(__name__)
 
 REQUESTS_PER_TURN = 64
 """The number of pipelined requests answered before other connections get their turn: error pages
@@ -131,18 +134,25 @@ class RequestLoop:
             return False
         downstream.clear_deadline()
         self.is_between_requests = False
-        if self._verify is not None:
-            # Here, since programs on this computer need no password.
-            from trayproxy.engine.forward.client_password import is_authenticated
-
-            if not is_authenticated(cached.request.fields, self._verify):
-                return await self._ask_for_password(cached.request)
+        if self._verify is not None and not await self._has_password(cached.request, self._verify):
+            return await self._ask_for_password(cached.request)
         if cached.page is not None:
             document = self._document(cached.request)
             if document is not None:
                 return await downstream.send_document(document, cached.request)
             return await downstream.send_page(cached.page, cached.request, keep_alive=False)
         return await Forwarder(downstream, self._auth, cached, upstream).forward()
+
+    async def _has_password(self, request: Request, verify: "VerifyLogin") -> bool:
+        """Return whether a request has the password. The answer to a wrong one takes a moment."""
+        # Here, since programs on this computer need no password.
+        from trayproxy.engine.forward.client_password import PasswordCheck, check_password
+
+        result = check_password(request.fields, verify)
+        if result is PasswordCheck.WRONG:
+            logger.info("a device sent a wrong password (TP-116)")
+            await IoWait({}, timeout=self._context.limits.wrong_password_s)
+        return result is PasswordCheck.RIGHT
 
     async def _ask_for_password(self, request: Request) -> bool:
         keep_alive = request.keep_alive and request.framing == NoBody()

@@ -124,6 +124,8 @@ class TunnelSession:
             )
         except SocksRefusedError as error:
             logger.info("a SOCKS5 client was refused: %s (TP-112)", error)
+            if error.is_wrong_login:
+                await IoWait({}, timeout=downstream.context.limits.wrong_password_s)
             await downstream.refuse_tunnel(error.reply)
             return None
         except SocksConnectionLostError:

@@ -70,6 +70,9 @@ class ConnectionAccess(Protocol):
     def is_held(self, connection: socket.SocketType) -> bool | None:
         """Return whether the client's end of a connection is still held; None if unknown."""
 
+    def is_local(self, peer: tuple[Any, ...]) -> bool:
+        """Return whether a client, given by its address, is a program of this computer."""
+
 
 class AccessControl:
     """Decides for each accepted connection whether it is served.
@@ -154,6 +157,10 @@ class AccessControl:
         except OSError:
             return False
         return owner is not None and owner.is_open
+
+    def is_local(self, peer: tuple[Any, ...]) -> bool:
+        """Return True: only programs of this computer reach its loopback addresses."""
+        return True
 
     def close(self) -> None:
         """Close the owner look-up."""

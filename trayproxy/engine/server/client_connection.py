@@ -49,6 +49,7 @@ from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.http.target import Authority
 
 if TYPE_CHECKING:
+    from trayproxy.engine.forward.client_password import VerifyLogin
     from trayproxy.engine.forward.tunnel_session import TunnelSession
 
 logger = logging.getLogger(__name__)
@@ -218,9 +219,16 @@ class ClientConnection(Work[AcceptedConnection]):
                 self._start_session()
                 return
             sent, self.sent = self.sent, None
-            auth, verify = self._services.auth, self.work.use.verify
+            auth, verify = self._services.auth, self._verify()
             loop = RequestLoop(downstream, auth, self._resume, sent, rest, verify=verify)
             self._start(loop)
+
+    def _verify(self) -> "VerifyLogin | None":
+        """Return the check of the password that the client must send; None without one. A program
+        of this computer needs none, whichever address it uses."""
+        use = self.work.use
+        is_needed = use.verify is not None and not use.access_control.is_local(self.work.peer)
+        return use.verify if is_needed else None
 
     def _start_forward(self, target: Authority, *, is_full: bool) -> None:
         if is_full:
@@ -234,7 +242,7 @@ class ClientConnection(Work[AcceptedConnection]):
         # Here, since most clients speak HTTP.
         from trayproxy.engine.forward.tunnel_session import TunnelSession
 
-        auth, verify = self._services.auth, self.work.use.verify
+        auth, verify = self._services.auth, self._verify()
         self._start(TunnelSession(self.downstream, auth, self._resume, target, verify))
 
     def _start(self, request_loop: "RequestLoop | TunnelSession") -> None:

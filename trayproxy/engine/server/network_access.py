@@ -75,6 +75,10 @@ class NetworkAccess:
             return False
         return self._own.is_held(connection) if self._is_own_address(address) else None
 
+    def is_local(self, peer: tuple[Any, ...]) -> bool:
+        """Return whether the address of a client is one of this computer."""
+        return self._is_own_address(device_address(peer[0]))
+
 
 def device_address(host: str) -> IpAddress:
     """Return the address of a peer without its zone; IPv4-mapped addresses as IPv4."""

@@ -41,13 +41,16 @@ class RefusedConnections:
     """Answers refused connections, and closes each of them a moment later."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: EngineLimits, address: Callable[[], str]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: EngineLimits,
+        address: Callable[[socket.SocketType], str],
     ) -> None:
         """Create an instance without connections.
 
         Args:
             limits: How long a connection is kept; the number of clients determines how many are.
-            address: Returns the local address of TrayProxy, for the error page.
+            address: Returns the address of TrayProxy for a connection, for the error page.
         """
         self._loop = loop
         self._wait_s = limits.linger_s
@@ -64,7 +67,7 @@ class RefusedConnections:
     def answer(self, connection: socket.SocketType, page: ErrorPage = NOT_ALLOWED) -> None:
         """Write the response to a connection without reading from it and without blocking. Raise
         `OSError` if the client has disconnected."""
-        address = self._address()
+        address = self._address(connection)
         if self._written[:2] != (address, page):
             octets = write_page(page, address=address, host="", keep_alive=False, with_body=True)
             self._written = address, page, octets
