@@ -214,7 +214,7 @@ class NetworkProfiles:
             self._begin(REPEATS_S[0])  # Until the person has signed in.
 
     def _tell_portal(self, network: "NetworkIdentity") -> bool:
-        """Report what the system knows about a captive portal; return True if there is one."""
+        """Report the captive portal that the system has found; return True if there is one."""
         from trayproxy.desktop.network_identity.base import Portal
 
         if network.portal is Portal.PRESENT:

@@ -3,7 +3,7 @@
 The script chooses addresses; a login belongs to an upstream. Each upstream that a script names is
 asked for a login of its own, unless a pattern of the profile says which upstreams share one
 (`Profile.login_key`). The own sign-in, which needs no answer of the user, goes only to upstreams
-that match such a pattern or come from a script that nobody in the network can have changed
+that match such a pattern or come from a script that no attacker in the network can have changed
 (security.md T7).
 """
 

@@ -1,4 +1,4 @@
-"""Answers which route a request would take, without sending it, and what a PAC script says."""
+"""Finds the route that a request would take, without sending it, and the answers of PAC scripts."""
 
 from trayproxy.control.messages import (
     EvaluatePac,

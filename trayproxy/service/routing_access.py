@@ -187,5 +187,5 @@ class RoutingAccess:
 
 
 def replace_step(step: Step, problem: Problem) -> Step:
-    """Return a failed step."""
+    """Return a step of a test as failed, with a problem as the reason."""
     return Step(step.name, StepState.FAILED, "", step.took, problem)

@@ -73,7 +73,7 @@ class StateRow(QWidget):
 
 
 class LocalAddressRow(QWidget):
-    """The row with the local address, the button to copy it, and the one for other devices."""
+    """The row with the local address, the button to copy it, and the button for other devices."""
 
     def __init__(self, actions: ActionSignals) -> None:
         super().__init__()
