@@ -213,6 +213,14 @@ def test_trayproxy_is_not_its_own_proxy(cli: Cli, config: Path) -> None:
     assert "  Not imported: This proxy is TrayProxy itself.\n" in out
 
 
+def test_a_pac_address_becomes_an_automatic_profile(cli: Cli, config: Path) -> None:
+    code, out, _ = cli("import", "http://pac.example/proxy.pac", "--yes")
+    assert code == 0
+    assert "  PAC script:   http://pac.example/proxy.pac\n" in out
+    [profile] = SettingsStore(config).load().profiles
+    assert (profile.name, str(profile.pac)) == ("pac.example", "http://pac.example/proxy.pac")
+
+
 def test_at_a_terminal_each_step_is_asked(
     cntlm_conf: Path, service: FakeServiceHandler, screen: Callable[..., TerminalScreen]
 ) -> None:
@@ -273,6 +281,16 @@ def test_an_export_replaces_no_file_and_may_leave_out_user_names(cli: Cli, tmp_p
     assert cli("profiles", "export", str(folder))[2] == f"There is no folder {folder.parent}.\n"
     assert (
         cli("profiles", "export", str(tmp_path), "--overwrite")[2] == f"{tmp_path} is not a file.\n"
+    )
+
+
+def test_an_export_warns_of_a_pac_address_with_a_query(cli: Cli) -> None:
+    cli("import", "http://pac.example/x.pac?key=1", "--yes")
+    code, out, err = cli("profiles", "export", "-")
+    assert code == 0
+    assert 'pac = "http://pac.example/x.pac?key=1"\n' in out
+    assert err.startswith(
+        "The PAC address of “pac.example” has a part after “?”, which is exported"
     )
 
 

@@ -28,6 +28,7 @@ PX = FoundSettingsView(
     "new",
     "proxy.corp.example",
     ("http://proxy.corp.example:8080", "https://second.corp.example:8443"),
+    "",
     "CORP\\jdoe",
     SignIn.PASSWORD,
     Method.NTLM,
@@ -110,7 +111,21 @@ def test_untrusted_texts_are_plain_and_short(qtbot: QtBot) -> None:
     assert buttons[0].toolTip() == "<span>&lt;img&gt;</span>"
 
 
-def test_settings_without_a_proxy_are_not_offered(qtbot: QtBot) -> None:
+def test_a_pac_address_makes_an_automatic_profile(
+    window: ProfilesWindow, actions: ActionSignals
+) -> None:
+    address = "http://pac.corp.example/proxy.pac?token=1"
+    window.show_found([FoundSettingsView("system", "GNOME", "new", "pac", (), address)])
+    button = child(window, QPushButton, "found_0")
+    assert button.text() == "Use http://pac.corp.example/proxy.pac — from system"
+    button.click()
+    saved: list[Profile] = []
+    actions.save_profile.connect(saved.append)
+    child(window, QPushButton, "save").click()
+    assert [(each.name, str(each.pac), each.upstream) for each in saved] == [("pac", address, None)]
+
+
+def test_settings_without_an_address_are_not_offered(qtbot: QtBot) -> None:
     found = FoundSettings()
     qtbot.addWidget(found)
     found.show_found([structs.replace(PX, upstreams=())])

@@ -199,7 +199,7 @@ def _add_profiles(
 
 
 def _may_try(profile: Profile, password: FoundPassword) -> bool:
-    if profile.sign_in is not SignIn.PASSWORD:
+    if profile.sign_in is not SignIn.PASSWORD or profile.upstream is None:
         return False
     where = printable_line(str(password.place))
     keyring = password.form is SecretForm.KEYRING
@@ -214,6 +214,11 @@ def _may_try(profile: Profile, password: FoundPassword) -> bool:
 def _try_password(paths: Paths, profile: Profile, user: str, password: FoundPassword) -> int:
     """Try a password once, and save it if the proxy accepts it; return the exit code."""
     name = _name(profile)
+    if profile.upstream is None:
+        print_message(
+            f"The PAC script of {name} names the proxies: TrayProxy asks for the password of each."
+        )
+        return ExitCode.DONE
     if not user or profile.sign_in is not SignIn.PASSWORD:
         print_message(f"{name} needs no password, or has no user name: none was tried.")
         return ExitCode.DONE

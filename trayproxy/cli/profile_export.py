@@ -7,6 +7,7 @@ from trayproxy.cli.output import CommandError, print_line, print_message, printa
 from trayproxy.cli.settings import find_profile, open_settings
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.paths import Paths
+from trayproxy.profiles.pac_source import PacKind
 
 _STANDARD_OUTPUT = "-"
 
@@ -40,6 +41,13 @@ def _export(paths: Paths, arguments: Arguments) -> None:
     text = export_profiles(
         dict.fromkeys(profiles), with_user_names=not arguments.without_user_names
     )
+    for profile in profiles:
+        pac = profile.pac
+        if pac is not None and pac.kind is PacKind.URL and "?" in pac.location:
+            print_message(
+                f"The PAC address of “{printable_line(profile.name)}” has a part after “?”, which "
+                "is exported as well. It may be a secret of your company."
+            )
     if arguments.file == _STANDARD_OUTPUT:
         print_line(text.removesuffix("\n"))
         return

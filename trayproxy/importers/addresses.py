@@ -109,9 +109,9 @@ def pac_source(text: str) -> FoundPac:
         return FoundPac(notes=(f"The address of its PAC script was left out: {error}",))
 
 
-def is_loopback(upstream: Upstream) -> bool:
-    """Return whether a proxy is a program on this computer, by its name."""
-    return _LOOPBACK.fullmatch(upstream.host) is not None
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this computer, by its name."""
+    return _LOOPBACK.fullmatch(host) is not None
 
 
 def port_number(text: str) -> int | None:

@@ -32,10 +32,11 @@ def parse(source: SourceText) -> Found:
             Source.EXPORT,
             source.place(),
             profile.default_upstreams,
-            user=profile.user,
-            bypass=profile.bypass,
-            sign_in=profile.sign_in,
-            method=profile.method,
+            profile.pac,
+            profile.user,
+            profile.bypass,
+            profile.sign_in,
+            profile.method,
             exported=profile,
         )
         for profile in imported.profiles

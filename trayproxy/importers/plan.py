@@ -1,15 +1,21 @@
 """Decide which of the found settings become new profiles."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from trayproxy.importers.addresses import is_loopback
 from trayproxy.importers.found import FoundProfile
 from trayproxy.profiles.config import MAX_PROFILES
 from trayproxy.profiles.consistency import check_profile, make_id
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import DIRECT_NAME, Profile, ProfileError
 from trayproxy.profiles.validate import MAX_NAME_LENGTH
+
+_AUTOMATIC = "Automatic"
+"""The name of an automatic profile whose script has no name."""
 
 
 class ImportDecision(StrEnum):
@@ -72,11 +78,10 @@ def _plan(
     own_ports: Collection[int],
     skips_loopback: bool,
 ) -> PlannedProfile:
-    local = [upstream for upstream in found.upstreams if is_loopback(upstream)]
-    if any(upstream.port in own_ports for upstream in local):
-        return PlannedProfile(
-            found, ImportDecision.REFUSED, reason="This proxy is TrayProxy itself."
-        )
+    local = _local_ports(found)
+    if any(port in own_ports for port in local):
+        reason = "This proxy is TrayProxy itself."
+        return PlannedProfile(found, ImportDecision.REFUSED, reason=reason)
     if local and skips_loopback:
         reason = "This proxy is a program on this computer."
         return PlannedProfile(found, ImportDecision.REFUSED, reason=reason)
@@ -112,10 +117,8 @@ def _make_profile(found: FoundProfile, present: Collection[Profile]) -> Profile:
         profile_id = found.exported.id
         profile_id = make_id(name, ids) if profile_id in ids else profile_id
         return replace(found.exported, id=profile_id, name=name)
-    if not found.upstreams:
-        raise ProfileError("It has a PAC file only.")
-    first, *others = found.upstreams
-    name = unique_name(first.host, names)
+    first = found.upstreams[0] if found.upstreams else None
+    name = unique_name(_name_of_pac(found.pac) if first is None else first.host, names)
     return check_profile(
         Profile(
             make_id(name, ids),
@@ -124,10 +127,31 @@ def _make_profile(found: FoundProfile, present: Collection[Profile]) -> Profile:
             found.sign_in,
             found.user,
             found.bypass,
-            tuple(others),
+            found.upstreams[1:],
             method=found.method,
+            pac=found.pac if first is None else None,
         )
     )
+
+
+def _local_ports(found: FoundProfile) -> list[int]:
+    """Return the ports of the proxies and of the PAC script's server that are on this computer."""
+    ports = [upstream.port for upstream in found.upstreams if is_loopback(upstream.host)]
+    if found.pac is not None and found.pac.kind is PacKind.URL:
+        url = urlsplit(found.pac.location)
+        if is_loopback(url.hostname or ""):
+            ports.append(url.port or {"http": 80, "https": 443}[url.scheme])
+    return ports
+
+
+def _name_of_pac(pac: PacSource | None) -> str:
+    """Return the name for an automatic profile: the host or the file of its script."""
+    if pac is not None and pac.kind is PacKind.URL:
+        return urlsplit(pac.location).hostname or _AUTOMATIC
+    if pac is not None and pac.kind is PacKind.FILE:
+        # Paths of Windows are imported on other systems, too.
+        return re.split(r"[\\/]", pac.location)[-1] or _AUTOMATIC
+    return _AUTOMATIC
 
 
 def unique_name(name: str, taken: Iterable[str]) -> str:
@@ -154,4 +178,5 @@ def _is_same(present: Profile, made: Profile, *, in_detail: bool) -> bool:
     if in_detail:
         present = replace(present, id=made.id, name=made.name, user=made.user)
         return present == made and len(users) <= 1
-    return present.default_upstreams == made.default_upstreams and len(users) <= 1
+    is_same_proxy = (present.default_upstreams, present.pac) == (made.default_upstreams, made.pac)
+    return is_same_proxy and len(users) <= 1

@@ -48,10 +48,10 @@ class FoundSettings(QWidget):
         return bool(self._found)
 
     def show_found(self, found: Iterable[FoundSettingsView]) -> None:
-        """Show a button for each of the settings that have a proxy, for the first ones."""
-        self._found = tuple(each for each in found if each.upstreams)[:MAX_BUTTONS]
+        """Show a button for each of the settings, at most `MAX_BUTTONS`."""
+        self._found = tuple(each for each in found if each.upstreams or each.pac)[:MAX_BUTTONS]
         for button, settings in zip(self._buttons, self._found, strict=False):
-            address = elide(clean(settings.upstreams[0]).removeprefix("http://"), _TEXT_WIDTH)
+            address = elide(clean(_address(settings)), _TEXT_WIDTH)
             text = translate("Profiles", "Use {proxy} — from {source}").format(
                 proxy=address, source=clean(settings.title)
             )
@@ -66,12 +66,28 @@ class FoundSettings(QWidget):
         self.chosen.emit(self._found[index])
 
 
+def _address(settings: FoundSettingsView) -> str:
+    """Return the address for people: of a PAC script without the query, which may be a secret."""
+    if settings.upstreams:
+        return settings.upstreams[0].removeprefix("http://")
+    return settings.pac.partition("?")[0]
+
+
 def draft_from_found(settings: FoundSettingsView) -> ProfileDraft:
     """Return the draft of a profile with the found settings.
 
     Raises:
         ProfileError: The address of the proxy is invalid.
     """
+    if not settings.upstreams:
+        return ProfileDraft(
+            settings.name,
+            settings.pac,
+            sign_in=settings.sign_in,
+            user=settings.user,
+            bypass=", ".join(settings.bypass),
+            method=settings.method,
+        )
     upstream = parse_upstream(settings.upstreams[0])
     return ProfileDraft(
         settings.name,

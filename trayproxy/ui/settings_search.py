@@ -36,6 +36,7 @@ class FoundSettingsView(Struct, frozen=True):
         state: ``new``, if the settings can become a profile.
         name: The name for the profile.
         upstreams: The URLs of the proxies.
+        pac: The PAC address of an automatic profile; empty if there is none.
         user: The user name; empty if unknown.
         sign_in: The kind of sign-in.
         method: The allowed authentication schemes.
@@ -49,6 +50,7 @@ class FoundSettingsView(Struct, frozen=True):
     state: str
     name: str = ""
     upstreams: tuple[str, ...] = ()
+    pac: str = ""
     user: str = ""
     sign_in: SignIn = SignIn.PASSWORD
     method: Method = Method.AUTOMATIC

@@ -7,6 +7,7 @@ import pytest
 from trayproxy.importers.found import FoundProfile, Place, Source
 from trayproxy.importers.plan import ImportDecision, PlannedProfile, plan, unique_name
 from trayproxy.profiles.config import MAX_PROFILES
+from trayproxy.profiles.pac_address import parse_pac_source
 from trayproxy.profiles.profile import DIRECT_NAME, Method, Profile, SignIn, Upstream
 
 PROXY = Upstream("proxy.corp.example", 8080)
@@ -82,6 +83,31 @@ def test_a_proxy_on_this_computer_is_told_or_skipped() -> None:
         "settings instead.",
     )
     assert one(found, skips_loopback=True).decision is ImportDecision.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("http://pac.corp.example/proxy.pac", "pac.corp.example"),
+        ("/etc/company.pac", "company.pac"),
+        (r"C:\Users\u\company.pac", "company.pac"),
+        ("wpad", "Automatic"),
+    ],
+)
+def test_a_pac_script_makes_an_automatic_profile(address: str, name: str) -> None:
+    pac = parse_pac_source(address)
+    made = one(replace(FOUND, upstreams=(), pac=pac)).profile
+    assert made is not None
+    assert (made.name, made.upstream, made.pac, made.user) == (name, None, pac, "CORP\\jdoe")
+    again = one(replace(FOUND, upstreams=(), pac=pac), made)
+    assert again.decision is ImportDecision.KNOWN
+
+
+def test_the_pac_script_of_a_program_on_this_computer() -> None:
+    own = replace(FOUND, upstreams=(), pac=parse_pac_source("http://127.0.0.1:3128/x.pac"))
+    assert one(own).reason == "This proxy is TrayProxy itself."
+    alpaca = replace(own, pac=parse_pac_source("http://localhost:3129/alpaca.pac"))
+    assert one(alpaca, skips_loopback=True).decision is ImportDecision.REFUSED
 
 
 def test_impossible_settings_are_refused_with_the_reason() -> None:
