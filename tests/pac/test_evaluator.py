@@ -228,6 +228,7 @@ def test_a_silent_name_server_makes_a_name_not_resolvable(monkeypatch: pytest.Mo
         assert found.hops == (Upstream("pnull", 80),)
         assert found.names == (ResolvedName("slow.example", (), timed_out=True),)
         # The answer is kept for a short time only.
+        assert found.expires_at == 10.0
         bench.now = 11.0
         assert evaluator.known(URL) is None
 
@@ -242,6 +243,7 @@ def test_a_known_url_needs_no_run_until_a_minute_has_passed() -> None:
         assert again.hops == (Upstream("p1", 80),)
         assert again.is_cached
         assert evaluator.known("https://site.example/c") == again
+        assert again.expires_at == 60.0
         bench.now = 61.0
         assert evaluator.known("https://site.example/c") is None
         # A script keeps its values between two URLs, as in Chromium's test of side effects.

@@ -88,6 +88,8 @@ class Evaluation:
         names: The names that the script looked up.
         alerts: The first messages of ``alert``, each on one line.
         is_cached: True if an earlier result was used.
+        expires_at: The time of the evaluator's clock until which the result may be used again, in
+            seconds; 0 if it may not.
     """
 
     url: str
@@ -100,6 +102,7 @@ class Evaluation:
     names: tuple[ResolvedName, ...] = ()
     alerts: tuple[str, ...] = ()
     is_cached: bool = False
+    expires_at: float = 0.0
 
     @property
     def hops(self) -> tuple[Hop, ...]:

@@ -102,9 +102,9 @@ class Evaluator:
         self._thread = thread
         self._names = names
         self._clock = clock
-        self._cache: OrderedDict[str, tuple[float, Evaluation]] = OrderedDict()
+        self._cache: OrderedDict[str, Evaluation] = OrderedDict()
         self._pending: dict[str, _Shared] = {}
-        self._stopped_hosts: dict[str, tuple[float, ScriptFailure]] = {}
+        self._stopped_hosts: dict[str, Evaluation] = {}
         self._lost_s = 0.0
         self._final_failure: ScriptFailure | None = None
         self._alert_minute = -1
@@ -166,13 +166,13 @@ class Evaluator:
 
     def _cached(self, seen: VisibleUrl) -> Evaluation | None:
         now = self._clock()
-        expires_at, evaluation = self._cache.get(seen.url, (now, None))
-        if evaluation is not None and expires_at > now:
+        found = self._cache.get(seen.url)
+        if found is not None and found.expires_at > now:
             self._cache.move_to_end(seen.url)
-            return evaluation
-        expires_at, failure = self._stopped_hosts.get(seen.host, (now, None))
-        if failure is not None and expires_at > now:
-            return Evaluation(seen.url, seen.host, failure=failure, is_cached=True)
+            return found
+        stopped = self._stopped_hosts.get(seen.host)
+        if stopped is not None and stopped.expires_at > now:
+            return replace(stopped, url=seen.url, is_cached=True)
         return None
 
     async def _evaluate(self, seen: VisibleUrl) -> Evaluation:
@@ -198,8 +198,9 @@ class Evaluator:
             alerts=result.alerts,
         )
         self._log_alerts(result.alerts)
+        # After a network change, the result of an older evaluation is out of date.
         if own is not None and self._pending.get(seen.url) is own:
-            self._store(seen, evaluation)
+            return self._store(seen, evaluation)
         return evaluation
 
     async def _complete(self, seen: VisibleUrl, progress: _Progress) -> RunResult:
@@ -257,16 +258,19 @@ class Evaluator:
             _log.info("the PAC script reports: %s", alert)
         self._alerts_left = max(0, self._alerts_left - len(alerts))
 
-    def _store(self, seen: VisibleUrl, evaluation: Evaluation) -> None:
+    def _store(self, seen: VisibleUrl, evaluation: Evaluation) -> Evaluation:
+        """Cache a result, and return it with the time until which it may be used."""
         failure = evaluation.failure
         if failure is not None and failure.kind is FailureKind.BUSY:
-            return
+            return evaluation
         is_doubtful = failure is not None or any(name.timed_out for name in evaluation.names)
         expires_at = self._clock() + (DOUBTFUL_CACHE_S if is_doubtful else CACHE_S)
-        self._cache[seen.url] = (expires_at, replace(evaluation, is_cached=True))
+        evaluation = replace(evaluation, expires_at=expires_at)
+        self._cache[seen.url] = replace(evaluation, is_cached=True)
         if len(self._cache) > MAX_CACHED:
             self._cache.popitem(last=False)
         if failure is not None and failure.kind is FailureKind.TIME_LIMIT:
             if len(self._stopped_hosts) >= MAX_CACHED:
                 self._stopped_hosts.clear()
-            self._stopped_hosts[seen.host] = (expires_at, failure)
+            self._stopped_hosts[seen.host] = evaluation
+        return evaluation

@@ -140,19 +140,20 @@ class PacRoutes:
         return None if failure is None else failure.problem(state.origin.title)
 
     def known(self, target: Target) -> Route | None:
-        """Return the route of a request if it was chosen less than a minute ago."""
+        """Return the route of a request if the answer of the script may still be used."""
         found = self._known.get(target.raw)
         return found[1] if found is not None and found[0] > self._clock() else None
 
     async def choose(self, target: Target) -> RouteChoice:
         """Return the route of a request, or the error page for a script that does not work."""
-        until = self._clock() + CACHE_S
         decision = await self.decide(url_of(target))
         if decision.problem is not None:
             return page_of(decision.problem)
         route = self._route(decision.hops)
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
+        evaluation = decision.evaluation
+        until = evaluation.expires_at if evaluation is not None else self._clock() + CACHE_S
         self._known[target.raw] = until, route
         return route
 

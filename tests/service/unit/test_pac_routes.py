@@ -28,6 +28,8 @@ AUTO = replace(OFFICE, upstream=None, pac=SAFE)
 FIRST, SECOND = Upstream("a.example", 8080), Upstream("b.example", 3128)
 SITE = parse_target(b"CONNECT", b"site.example:443")
 PAGE = parse_target(b"GET", b"http://site.example/page?query")
+START = 100.0
+"""The time at the beginning of a test."""
 
 
 @dataclass
@@ -37,6 +39,7 @@ class FakeEvaluator:
     Attributes:
         answer: The answer for all URLs.
         failure: The failure for all URLs; None for none.
+        expires_at: The time until which the answers may be used.
     """
 
     script: str
@@ -45,11 +48,12 @@ class FakeEvaluator:
     asked: list[str] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     forgotten: int = 0
+    expires_at: float = START + CACHE_S
 
     async def find(self, url: str) -> Evaluation:
         self.asked.append(url)
         answer = None if self.failure else parse_answer(self.answer)
-        return Evaluation(url, "host", answer, self.failure)
+        return Evaluation(url, "host", answer, self.failure, expires_at=self.expires_at)
 
     async def check(self) -> ScriptFailure | None:
         return self.failure
@@ -83,7 +87,7 @@ class PacBench:
     """
 
     def __init__(self, profile: Profile = AUTO, state: PacState | None = None) -> None:
-        self.now = 100.0
+        self.now = START
         self.evaluators: list[FakeEvaluator] = []
         self.loader = FakeLoader(state or PacState("script", profile.pac))
         self.routes = PacRoutes(
@@ -132,6 +136,16 @@ async def test_a_route_is_known_for_a_minute() -> None:
     bench.now += 2
     assert bench.routes.known(PAGE) is None
     assert await bench.route(PAGE) is route  # The same answer: the same route.
+
+
+async def test_a_route_is_known_no_longer_than_the_answer_may_be_used() -> None:
+    bench = PacBench()
+    await bench.route(SITE)
+    bench.evaluators[0].expires_at = START + 10
+    await bench.route(PAGE)
+    bench.now += 11
+    assert bench.routes.known(PAGE) is None
+    assert bench.routes.known(SITE) is not None
 
 
 async def test_the_number_of_known_addresses_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
