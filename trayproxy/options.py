@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from trayproxy.profiles.pac_source import PacSource
 from trayproxy.profiles.profile import Method, SignIn, Upstream
 
 
@@ -13,7 +14,8 @@ class RunOptions:
         listen: The local address for this run, a loopback literal and a port, 0 for any free port;
             None for the address of the settings.
         profile_name: The name or id of the profile for this run; None for the active profile.
-        upstream: An upstream for this run in place of a profile; nothing is saved.
+        upstream: An upstream, or the source of a PAC script, for this run in place of a profile;
+            nothing is saved.
         ca_file: For an https `upstream`: the file of trusted certificate authorities; empty for
             those of the system.
         user: The user name for `upstream`; empty to prompt for it.
@@ -29,7 +31,7 @@ class RunOptions:
 
     listen: tuple[str, int] | None = None
     profile_name: str | None = None
-    upstream: Upstream | None = None
+    upstream: Upstream | PacSource | None = None
     user: str = ""
     password: str | None = field(default=None, repr=False)
     no_prompt: bool = False

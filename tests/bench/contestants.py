@@ -65,6 +65,23 @@ TRAYPROXY = Contestant(
 )
 
 
+TRAYPROXY_PAC = Contestant(
+    "trayproxy-pac",
+    (
+        *(sys.executable, "-m", *DUMPABLE, "run", "--listen", "127.0.0.1:@PORT@"),
+        *("--upstream", "@DIRECTORY@/proxy.pac", "--user", "@USER@"),
+        *("--password-stdin", "--no-prompt"),
+    ),
+    {
+        "proxy.pac": "function FindProxyForURL() { return 'PROXY 127.0.0.1:@UPSTREAM@'; }",
+    },
+    TRAYPROXY.environment,
+    TRAYPROXY.stdin,
+    TRAYPROXY.ready,
+)
+"""TrayProxy with a PAC script that names the same upstream."""
+
+
 def _relay(loop: str) -> Contestant:
     script = str(Path(__file__).with_name("relay.py"))
     argv = (sys.executable, script, "@PORT@", "@UPSTREAM@", loop)
@@ -159,6 +176,7 @@ PPROXY = Contestant(
 CONTESTANTS = (
     DIRECT,
     TRAYPROXY,
+    TRAYPROXY_PAC,
     _relay("uvloop"),
     _relay("asyncio"),
     HAPROXY,

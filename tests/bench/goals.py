@@ -59,6 +59,12 @@ GOALS = (
     _rate("W3-50", "relay-uvloop", 1.0),
     _rate("W3-50", "haproxy", 0.7),
     *(_rate("W3-50", other, 1.0) for other in ("squid", "pproxy", "px")),
+    Goal(
+        "W1-50: rate with a PAC script, relative to without",
+        lambda found: found.ratio("trayproxy-pac", US, "W1-50", "rate"),
+        0.9,
+        at_least=True,
+    ),
     *(_rate(workload, "relay-uvloop", 1.0) for workload in BULK),
     *(_figure(f"{workload}: CPU s per GiB", workload, "cpu_s", 0.12) for workload in BULK),
     _p50("W5", "haproxy", 1.05),

@@ -191,3 +191,19 @@ def test_the_test_of_a_profile_shows_the_steps_of_the_script(
     assert "Load the automatic configuration" in tested.stdout
     assert proxy.url in tested.stdout
     assert tested.stdout.endswith("All good.\n")
+
+
+def test_a_script_of_the_command_line_is_used_in_one_run(
+    run: StartService,
+    clients: Clients,
+    origin: Origin,
+    account: SearchableSecret,
+    proxy: Squid,
+    tmp_path: Path,
+) -> None:
+    """A headless computer: the password is on standard input, and the user cannot be asked."""
+    script = tmp_path / "x.pac"
+    script.write_text(f"function FindProxyForURL() {{ return 'PROXY {proxy.address}'; }}")
+    service = run("--upstream", str(script), "--no-prompt", login=account.login)
+    got = clients.curl("-x", service.url, "-w", "\n%{http_code}", origin.url("/hello"))
+    assert got.result().out == HELLO

@@ -3,9 +3,13 @@
 import argparse
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trayproxy.cli.verb_parser import VerbParser
+
+if TYPE_CHECKING:
+    from trayproxy.profiles.pac_source import PacSource
+    from trayproxy.profiles.profile import Upstream
 
 
 def validated(function: str) -> Callable[[str], Any]:
@@ -21,6 +25,20 @@ def validated(function: str) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return convert
+
+
+def proxy_or_pac(text: str) -> "Upstream | PacSource":
+    """Return the upstream or the source of the PAC script that an address means."""
+    from trayproxy.profiles.pac_address import looks_like_pac, parse_pac_source
+    from trayproxy.profiles.profile import ProfileError
+
+    if not looks_like_pac(text):
+        upstream: Upstream = validated("parse_upstream")(text)
+        return upstream
+    try:
+        return parse_pac_source(text)
+    except ProfileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def existing_file(path: str) -> str:

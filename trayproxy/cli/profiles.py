@@ -11,6 +11,7 @@ from trayproxy.cli.arguments import (
     add_sign_in_options,
     existing_file,
     existing_file_or_empty,
+    proxy_or_pac,
     validated,
 )
 from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
@@ -29,7 +30,6 @@ from trayproxy.profiles.profile import (
     Profile,
     ProfileError,
     SignIn,
-    Upstream,
 )
 
 _SIGN_IN_TEXTS = {
@@ -166,19 +166,6 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
     )
 
 
-def _address(text: str) -> "Upstream | PacSource":
-    """Return the upstream or the source of the PAC script that an address means."""
-    from trayproxy.profiles.pac_address import looks_like_pac, parse_pac_source
-
-    if not looks_like_pac(text):
-        upstream: Upstream = validated("parse_upstream")(text)
-        return upstream
-    try:
-        return parse_pac_source(text)
-    except ProfileError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _shared_sign_in(text: str) -> tuple[str, ...]:
     """Return the patterns of proxies in a text with commas between them."""
     check = validated("check_proxy_pattern")
@@ -263,7 +250,7 @@ def _declare_add(parser: VerbParser) -> None:
     parser.add_argument(
         "upstream",
         metavar="ADDRESS",
-        type=_address,
+        type=proxy_or_pac,
         help="the company's proxy, HOST:PORT, for an HTTPS or SOCKS5 proxy with https:// or "
         "socks5://; or a PAC address such as http://pac.example/proxy.pac, a file, system or wpad",
     )
@@ -307,7 +294,7 @@ def _declare_edit(parser: VerbParser) -> None:
         "--address",
         dest="upstream",
         metavar="ADDRESS",
-        type=_address,
+        type=proxy_or_pac,
         help="another proxy, which needs a new sign-in, or a PAC address",
     )
     _add_profile_options(parser, existing_file_or_empty)

@@ -3,7 +3,7 @@
 import argparse
 import gc
 
-from trayproxy.cli.arguments import add_sign_in_options, existing_file, validated
+from trayproxy.cli.arguments import add_sign_in_options, existing_file, proxy_or_pac, validated
 from trayproxy.cli.output import CommandError
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.domain.problem import ExitCode
@@ -24,8 +24,8 @@ def declare_run(parser: VerbParser) -> None:
     which.add_argument(
         "--upstream",
         metavar="URL",
-        type=validated("parse_upstream"),
-        help="use this proxy in this run; nothing is saved",
+        type=proxy_or_pac,
+        help="use this proxy, or the proxies of this PAC script, in this run; nothing is saved",
     )
     parser.add_argument(
         "--ca-file",
@@ -40,7 +40,8 @@ def declare_run(parser: VerbParser) -> None:
     parser.add_argument(
         "--password-stdin",
         action="store_true",
-        help="with --upstream and --user: read the password, one line",
+        help="with --upstream and --user: read the password, one line; with a PAC script it is for "
+        "the first proxy that the script names",
     )
     parser.add_argument("--no-prompt", action="store_true", help="never prompt")
     parser.add_argument(

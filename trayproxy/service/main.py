@@ -504,7 +504,7 @@ class Service:
         except ProfileError as error:
             problem = Problem("TP-806", "The profile cannot be used", str(error))
             return await self._fail(problem, ExitCode.FAILED)
-        unusable = self._preload(profile)
+        unusable = await self._preload(profile)
         if unusable is not None:
             return await self._fail(unusable, ExitCode.FAILED)
         loop = asyncio.get_running_loop()
@@ -541,12 +541,19 @@ class Service:
         await self._system_proxy.not_listening()
         return exit_code
 
-    def _preload(self, profile: Profile | None) -> Problem | None:
-        """Use the password from standard input; return why it cannot be used, None if it can."""
+    async def _preload(self, profile: Profile | None) -> Problem | None:
+        """Use the password from standard input; return why it cannot be used, None if it can.
+
+        For an automatic profile, the password is for the first proxy that its script names.
+        """
         options = self._options
         if profile is None or options.password is None:
             return None
-        return self._desk.preload(profile, Login(options.user or profile.user, options.password))
+        login = Login(options.user or profile.user, options.password)
+        try:
+            return self._desk.preload(await self._routing.require_upstreams(profile), login)
+        except ProfileError as error:
+            return Problem("TP-806", "The password cannot be used", str(error))
 
     def _screen_locked(self, is_locked: bool) -> None:
         self._desk.screen_locked(is_locked)

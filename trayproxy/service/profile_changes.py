@@ -19,6 +19,7 @@ from trayproxy.domain.problem import Problem
 from trayproxy.options import RunOptions
 from trayproxy.profiles.config import Config, SystemProxySettings
 from trayproxy.profiles.consistency import check_profile
+from trayproxy.profiles.pac_source import PacSource
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
 from trayproxy.profiles.store import SettingsError, SettingsStore
 from trayproxy.service.router import Router
@@ -41,15 +42,21 @@ def first_profile(options: RunOptions, config: Config) -> Profile | None:
         ProfileError: No profile has the given name, or the given profile is invalid.
     """
     if options.upstream is not None:
+        upstream = pac = None
+        if isinstance(options.upstream, PacSource):
+            pac = options.upstream
+        else:
+            upstream = options.upstream
         return check_profile(
             Profile(
                 TEMPORARY_ID,
-                str(options.upstream),
-                options.upstream,
+                str(upstream) if pac is None else pac.title,
+                upstream,
                 options.sign_in,
                 options.user,
                 ca_file=options.ca_file,
                 method=options.method,
+                pac=pac,
             )
         )
     if starts_directly(options, config):

@@ -12,6 +12,7 @@ from trayproxy.control.messages import SwitchCause
 from trayproxy.desk.desk import Desk
 from trayproxy.options import RunOptions
 from trayproxy.profiles.config import Config
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError, Upstream
 from trayproxy.profiles.store import SettingsStore
 from trayproxy.service.profile_changes import (
@@ -97,6 +98,14 @@ def test_a_given_upstream_is_a_profile_for_this_run_only() -> None:
     assert (profile.id, profile.user) == (TEMPORARY_ID, "jdoe")
     assert upstream_of(profile).host == "proxy.example"
     assert not starts_directly(options, Config(active=DIRECT_ID))
+
+
+def test_a_pac_script_of_the_command_line_is_a_profile_for_this_run() -> None:
+    script = PacSource(PacKind.URL, "https://pac.example/x.pac?key=1")
+    profile = first_profile(RunOptions(upstream=script, user="jdoe"), Config())
+    assert profile is not None
+    assert (profile.upstream, profile.pac, profile.user) == (None, script, "jdoe")
+    assert profile.name == "https://pac.example/x.pac"
 
 
 def test_an_unknown_first_profile_is_an_error() -> None:
