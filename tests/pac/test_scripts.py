@@ -157,6 +157,11 @@ FIND = "function FindProxyForURL(url, host) {\n%s\n}"
         (FIND % "return isPlainHostName();", FailureKind.EXCEPTION, 2, "string parameter"),
         (FIND % "throw 'crash\\nbang';", FailureKind.EXCEPTION, None, "crash bang"),
         (FIND % "throw {toString() { throw 1; }};", FailureKind.EXCEPTION, None, "without a text"),
+        # Chromium: reading the function throws.
+        (
+            "Object.defineProperty(this, 'FindProxyForURL', {get() { throw 'crash!'; }});",
+            FailureKind.EXCEPTION, None, "crash!",
+        ),
         ("process.exit(1)", FailureKind.EXCEPTION, 1, "process is not defined"),
         (FIND % "", FailureKind.NO_TEXT, None, "returns nothing"),
         (FIND % "return 5;", FailureKind.NO_TEXT, None, "number"),
