@@ -23,6 +23,7 @@ from trayproxy.control.messages import (
 )
 from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, PromptReason
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import Encoding, Method, Profile, SignIn
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.check_panel import CheckPanel
@@ -38,6 +39,7 @@ from trayproxy.ui.recipe_commands import (
     RecipeView,
 )
 from trayproxy.ui.recipes_window import RecipesWindow
+from trayproxy.ui.settings_search import FoundPasswordView, FoundSettingsView
 from trayproxy.ui.sign_in_dialog import SignInDialog
 
 HOSTILE = structs.replace(
@@ -136,6 +138,45 @@ def _window_with_all_fields() -> QWidget:
     return widget
 
 
+AUTOMATIC = replace(
+    OFFICE, upstream=None, pac=PacSource(PacKind.URL, "https://pac.corp.example/proxy.pac")
+)
+
+
+AUTOMATIC_STEPS = CheckResult(
+    (
+        Step("script", StepState.OK, "https://pac.corp.example/proxy.pac", 31.0),
+        Step("answer", StepState.OK, "http://proxy.corp.example:8080; direct", 2.0),
+        *STEPS.steps,
+    ),
+    OFFICE,
+)
+
+
+def _first_profile() -> QWidget:
+    """Return the window without a profile, with the settings of other programs."""
+    window = _window(IconState.READY, structs.replace(STATUS, profile=None, profiles=()))
+    px = FoundSettingsView(
+        "Px",
+        "/home/jdoe/.config/px/px.ini",
+        "new",
+        "proxy.corp.example",
+        ("http://proxy.corp.example:8080",),
+        "",
+        "CORP\\jdoe",
+        SignIn.PASSWORD,
+        Method.NTLM,
+        (),
+        FoundPasswordView("clear text", "/home/jdoe/.config/px/px.ini", 7),
+        (),
+    )
+    script = structs.replace(
+        px, title="the system settings", upstreams=(), pac="http://pac.corp.example/proxy.pac"
+    )
+    window.show_found([px, script])
+    return window
+
+
 def _leftover_question() -> QWidget:
     window = _window(IconState.OK, STATUS)
     problem = Problem(
@@ -201,6 +242,9 @@ PICTURES: dict[str, Callable[[], QWidget]] = {
     ),
     "window-port-taken": lambda: _window(IconState.STOPPED, PORT_TAKEN),
     "window-advanced": _window_with_all_fields,
+    "window-automatic": lambda: _window_of(AUTOMATIC),
+    "window-first-profile": _first_profile,
+    "test-automatic": lambda: _check_panel(AUTOMATIC_STEPS),
     "test": lambda: _check_panel(STEPS),
     "test-failed": lambda: _check_panel(FAILED_STEPS),
     "test-snoozed": lambda: _check_panel(SNOOZED_STEPS),
