@@ -124,6 +124,23 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         help="proxies of a PAC script with one password, such as *.proxy.example:8080; every other "
         "proxy has a password of its own",
     )
+    _add_certificate_options(parser, file)
+    _add_kerberos_options(parser)
+    parser.add_argument(
+        "--use-on",
+        metavar="NETWORKS",
+        type=validated("parse_use_on"),
+        help="use the profile by itself on networks such as wifi:Branch-*,gateway:10.1.0.1,"
+        "dns:corp.example,vpn:tun* or, if its proxy can be reached, answers",
+    )
+    parser.add_argument(
+        "--else-direct",
+        action=argparse.BooleanOptionalAction,
+        help="connect directly on all other networks",
+    )
+
+
+def _add_certificate_options(parser: VerbParser, file: Callable[[str], str]) -> None:
     parser.add_argument(
         "--ca-file", metavar="FILE", type=file, help="the company's certificate, for an https proxy"
     )
@@ -136,6 +153,9 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
     parser.add_argument(
         "--client-key", metavar="FILE", type=file, help="the key of your certificate (PEM)"
     )
+
+
+def _add_kerberos_options(parser: VerbParser) -> None:
     parser.add_argument(
         "--spn",
         metavar="NAME",
@@ -151,18 +171,6 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
         "--get-ticket",
         action=argparse.BooleanOptionalAction,
         help="with --sign-in sso: while you have no Kerberos ticket, get one with a saved password",
-    )
-    parser.add_argument(
-        "--use-on",
-        metavar="NETWORKS",
-        type=validated("parse_use_on"),
-        help="use the profile by itself on networks such as wifi:Branch-*,gateway:10.1.0.1,"
-        "dns:corp.example,vpn:tun* or, if its proxy can be reached, answers",
-    )
-    parser.add_argument(
-        "--else-direct",
-        action=argparse.BooleanOptionalAction,
-        help="connect directly on all other networks",
     )
 
 

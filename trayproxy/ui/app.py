@@ -124,13 +124,7 @@ class App(QObject):
         ActionRequests(
             self.client, self.prompts, self.window, self._display, self.actions, parent=self
         )
-        search = SettingsSearch(self.window.show_found, self)
-        self.client.status_changed.connect(search.show_status)
-        self._commands = (
-            RecipeActions(self.actions, self),
-            search,
-            DeviceActions(self.client, self.actions, self),
-        )
+        self._commands = self._make_commands()
         self.shutdown = Shutdown(self.client, self.supervisor, self)
         self.quit_question = QuitQuestion(self.client, self)
         limit = BACKGROUND_TRAY_TIMEOUT_S if is_background else TRAY_TIMEOUT_S
@@ -138,6 +132,12 @@ class App(QObject):
         self._connect()
         show = self.window.showMinimized if is_background else self.show_window
         self._no_tray_timer.timeout.connect(show)
+
+    def _make_commands(self) -> tuple[RecipeActions, SettingsSearch, DeviceActions]:
+        search = SettingsSearch(self.window.show_found, self)
+        self.client.status_changed.connect(search.show_status)
+        devices = DeviceActions(self.client, self.actions, self)
+        return RecipeActions(self.actions, self), search, devices
 
     @Slot()
     def start(self) -> None:

@@ -139,6 +139,11 @@ class Machine(Queries):
                 self.state.screen_locked = locked
             case events.FrontEndsChanged(count):
                 self._prompts.set_front_ends(count)
+            case _:
+                self._dispatch_user_action(event)
+
+    def _dispatch_user_action(self, event: events.Event) -> None:
+        match event:
             case events.PromptAnswered():
                 self._user_actions.handle_answer(event)
             case events.PromptDeclined(number, snooze):

@@ -138,18 +138,11 @@ class ResponseReader:
             if stream.ended:
                 is_reset = writer.is_broken or stream.last_data_was_unread
                 raise ResponseBrokenError(request_was_unread=is_reset and not stream.inbox)
-            try:
-                # A plain socket is read only after an event: polling costs as much as reading. For
-                # octets already decrypted by TLS there is no event.
-                if (is_ready or not stream.plain) and (stream.fill() or stream.ended):
-                    is_ready = False
-                    continue
-            except OSError as error:
-                # After ETIMEDOUT the request may have been read: only the replies are missing.
-                is_reset = not isinstance(error, TimeoutError)
-                raise ResponseBrokenError(
-                    request_was_unread=is_reset and not stream.inbox
-                ) from error
+            # A plain socket is read only after an event: polling costs as much as reading. For
+            # octets already decrypted by TLS there is no event.
+            if (is_ready or not stream.plain) and _fill(stream):
+                is_ready = False
+                continue
             woken_by = await self._next_wait(writer, stream)
             is_ready = woken_by == stream.descriptor
             if woken_by == TIMED_OUT:
@@ -211,3 +204,17 @@ class ResponseReader:
         octets = write_interim(response, via=self._context.via, client_minor=minor)
         if octets:
             await self._downstream.deliver(octets)
+
+
+def _fill(stream: SocketStream) -> bool:
+    """Receive octets into the inbox; return True if there were any, or the stream has ended.
+
+    Raises:
+        ResponseBrokenError: The connection was reset, or has timed out.
+    """
+    try:
+        return stream.fill() or stream.ended
+    except OSError as error:
+        # After ETIMEDOUT the request may have been read: only the replies are missing.
+        is_reset = not isinstance(error, TimeoutError)
+        raise ResponseBrokenError(request_was_unread=is_reset and not stream.inbox) from error
