@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.end2end.scenario import AttachFrontEnd, Scenario, StartService
+from tests.end2end.scenario import AttachFrontEnd, Scenario, StartService, StartUser
 from tests.support.clients import Clients
 from tests.support.keyring_session import KeyringSession, keyring_session
 from tests.support.octets import write
@@ -28,6 +28,19 @@ def proxy(account: SearchableSecret, reports: Reports) -> Iterator[Squid]:
     """The upstream."""
     with squid(SquidSetup(users={account.user: account.password})) as running:
         reports["squid"] = running.describe
+        yield running
+
+
+@pytest.fixture
+def second_account() -> SearchableSecret:
+    return SearchableSecret()
+
+
+@pytest.fixture
+def second(second_account: SearchableSecret) -> Iterator[Squid]:
+    """Another upstream, with another account."""
+    users = {second_account.user: second_account.password}
+    with squid(SquidSetup(users=users)) as running:
         yield running
 
 
@@ -61,6 +74,17 @@ def scenario(
     origin: Origin,
 ) -> Scenario:
     return Scenario(run, attach, keyring, proxy, account, clients, origin)
+
+
+@pytest.fixture
+def start_user(
+    run: StartService,
+    attach: AttachFrontEnd,
+    keyring: KeyringSession,
+    clients: Clients,
+    origin: Origin,
+) -> StartUser:
+    return StartUser(run, attach, keyring, clients, origin)
 
 
 @pytest.fixture(scope="session")

@@ -186,6 +186,23 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
+class StartUser:
+    """Starts a service with a profile, and a user who answers prompts with these logins."""
+
+    run: StartService
+    attach: AttachFrontEnd
+    keyring: KeyringSession
+    clients: Clients
+    origin: Origin
+
+    def __call__(self, profile: Profile, *logins: Login) -> UserSession:
+        service = self.run(session=self.keyring)
+        user = UserSession(service, self.attach(service, logins), self.clients, self.origin)
+        user.use(profile)
+        return user
+
+
+@dataclass(frozen=True, slots=True)
 class StartWithProfile:
     """Starts a service with an environment, attaches a user and uses a profile named Office.
 

@@ -9,29 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.end2end.scenario import HELLO, AttachFrontEnd, StartService, UserSession
+from tests.end2end.scenario import HELLO, StartService, StartUser
 from tests.support.clients import Clients
 from tests.support.keyring_session import KeyringSession
 from tests.support.origin import Origin
 from tests.support.searchable_secret import SearchableSecret
 from tests.support.service import run_command
 from tests.support.squid import Squid, SquidSetup, squid
-from trayproxy.auth.login import Login
 from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import Profile
-
-
-@pytest.fixture
-def second_account() -> SearchableSecret:
-    return SearchableSecret()
-
-
-@pytest.fixture
-def second(second_account: SearchableSecret) -> Iterator[Squid]:
-    """Another upstream, with another account."""
-    users = {second_account.user: second_account.password}
-    with squid(SquidSetup(users=users)) as running:
-        yield running
 
 
 @pytest.fixture
@@ -58,30 +44,8 @@ def automatic(tmp_path: Path) -> WriteScript:
     return write
 
 
-Start = Callable[..., UserSession]
-
-
-@pytest.fixture
-def start(
-    run: StartService,
-    attach: AttachFrontEnd,
-    keyring: KeyringSession,
-    clients: Clients,
-    origin: Origin,
-) -> Start:
-    """Starts a service with a profile, and a user who answers prompts with these logins."""
-
-    def begin(profile: Profile, *logins: Login) -> UserSession:
-        service = run(session=keyring)
-        user = UserSession(service, attach(service, logins), clients, origin)
-        user.use(profile)
-        return user
-
-    return begin
-
-
 def test_each_proxy_of_a_script_is_asked_for_a_login_of_its_own(
-    start: Start,
+    start_user: StartUser,
     automatic: WriteScript,
     proxy: Squid,
     second: Squid,
@@ -93,7 +57,7 @@ def test_each_proxy_of_a_script_is_asked_for_a_login_of_its_own(
     profile = automatic(
         f'return shExpMatch(url, "*hello") ? "PROXY {proxy.address}" : "PROXY {second.address}";'
     )
-    user = start(profile, account.login, second_account.login)
+    user = start_user(profile, account.login, second_account.login)
     assert user.fetch() == HELLO
     assert "via" in dict(json.loads(user.get(user.origin.url("/echo")))["fields"])
     first_prompt, second_prompt = user.front_end.prompts
@@ -103,7 +67,7 @@ def test_each_proxy_of_a_script_is_asked_for_a_login_of_its_own(
     keyring.wait_for_entries(2)
     user.end()
     # The next run finds both logins in the keyring.
-    again = start(profile)
+    again = start_user(profile)
     assert again.fetch() == HELLO
     assert again.get(again.origin.url("/echo")) != ""
     assert again.front_end.prompts == []
@@ -114,7 +78,7 @@ def test_each_proxy_of_a_script_is_asked_for_a_login_of_its_own(
 
 
 def test_proxies_with_a_shared_sign_in_are_asked_once(
-    start: Start, automatic: WriteScript, account: SearchableSecret, proxy: Squid
+    start_user: StartUser, automatic: WriteScript, account: SearchableSecret, proxy: Squid
 ) -> None:
     with squid(SquidSetup(users={account.user: account.password})) as other:
         body = f'return url.includes("hello") ? "PROXY {proxy.address}" : "PROXY {other.address}";'
@@ -122,14 +86,14 @@ def test_proxies_with_a_shared_sign_in_are_asked_once(
             body,
             shared_sign_in=("127.0.0.1:*",),
         )
-        user = start(profile, account.login)
+        user = start_user(profile, account.login)
         assert user.fetch() == HELLO
         assert "via" in dict(json.loads(user.get(user.origin.url("/echo")))["fields"])
         assert len(user.front_end.prompts) == 1
 
 
 def test_proxies_that_do_not_answer_are_skipped_in_the_order_of_the_script(
-    start: Start,
+    start_user: StartUser,
     automatic: WriteScript,
     account: SearchableSecret,
     proxy: Squid,
@@ -139,7 +103,7 @@ def test_proxies_that_do_not_answer_are_skipped_in_the_order_of_the_script(
     profile = automatic(
         f'return "PROXY 127.0.0.1:{closed_port}; SOCKS4 x.test:1; PROXY {proxy.address}; DIRECT";'
     )
-    user = start(profile, account.login)
+    user = start_user(profile, account.login)
     assert user.fetch() == HELLO
     assert user.fetch() == HELLO
     answer = run_command(run.place, "pac", "eval", user.origin.url("/hello"), "--json")
@@ -150,9 +114,9 @@ def test_proxies_that_do_not_answer_are_skipped_in_the_order_of_the_script(
 
 
 def test_a_script_connects_directly_only_if_it_says_so(
-    start: Start, automatic: WriteScript, closed_port: int
+    start_user: StartUser, automatic: WriteScript, closed_port: int
 ) -> None:
-    user = start(automatic(f'return "PROXY 127.0.0.1:{closed_port}; DIRECT";'))
+    user = start_user(automatic(f'return "PROXY 127.0.0.1:{closed_port}; DIRECT";'))
     address = f"http://127.0.0.1:{user.origin.port}/hello"
     assert user.get(address, "-w", "\n%{http_code}") == HELLO
     user.use(automatic(f'return "PROXY 127.0.0.1:{closed_port}";'))
@@ -170,9 +134,9 @@ def test_a_script_connects_directly_only_if_it_says_so(
     ],
 )
 def test_a_script_that_does_not_work_is_reported_and_requests_are_refused(
-    start: Start, automatic: WriteScript, body: str, text: str, run: StartService
+    start_user: StartUser, automatic: WriteScript, body: str, text: str, run: StartService
 ) -> None:
-    user = start(automatic(body))
+    user = start_user(automatic(body))
     page = user.get(user.origin.url("/hello"), "-w", "\n%{http_code}")
     assert page.endswith("\n503")
     assert "TP-502" in page
@@ -182,9 +146,13 @@ def test_a_script_that_does_not_work_is_reported_and_requests_are_refused(
 
 
 def test_the_test_of_a_profile_shows_the_steps_of_the_script(
-    start: Start, automatic: WriteScript, account: SearchableSecret, proxy: Squid, run: StartService
+    start_user: StartUser,
+    automatic: WriteScript,
+    account: SearchableSecret,
+    proxy: Squid,
+    run: StartService,
 ) -> None:
-    user = start(automatic(f'return "PROXY {proxy.address}";'), account.login)
+    user = start_user(automatic(f'return "PROXY {proxy.address}";'), account.login)
     url = user.origin.url("/hello")
     tested = run_command(run.place, "test", "Auto", "--url", url)
     assert tested.returncode == 0, tested.stdout
