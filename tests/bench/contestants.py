@@ -72,9 +72,7 @@ TRAYPROXY_PAC = Contestant(
         *("--upstream", "@DIRECTORY@/proxy.pac", "--user", "@USER@"),
         *("--password-stdin", "--no-prompt"),
     ),
-    {
-        "proxy.pac": "function FindProxyForURL() { return 'PROXY 127.0.0.1:@UPSTREAM@'; }",
-    },
+    {"proxy.pac": "function FindProxyForURL() { return 'PROXY 127.0.0.1:@UPSTREAM@'; }"},
     TRAYPROXY.environment,
     TRAYPROXY.stdin,
     TRAYPROXY.ready,

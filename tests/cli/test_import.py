@@ -98,12 +98,7 @@ def test_json_has_everything_but_the_password(cli: Cli, cntlm_conf: Path) -> Non
         "method": "automatic",
         "bypass": [],
         "listens_at": "127.0.0.1:3129",
-        "password": {
-            "form": "clear text",
-            "place": str(cntlm_conf),
-            "line": 4,
-            "key": "Password",
-        },
+        "password": {"form": "clear text", "place": str(cntlm_conf), "line": 4, "key": "Password"},
         "notes": [],
     }
 

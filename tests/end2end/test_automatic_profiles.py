@@ -82,10 +82,7 @@ def test_proxies_with_a_shared_sign_in_are_asked_once(
 ) -> None:
     with squid(SquidSetup(users={account.user: account.password})) as other:
         body = f'return url.includes("hello") ? "PROXY {proxy.address}" : "PROXY {other.address}";'
-        profile = automatic(
-            body,
-            shared_sign_in=("127.0.0.1:*",),
-        )
+        profile = automatic(body, shared_sign_in=("127.0.0.1:*",))
         user = start_user(profile, account.login)
         assert user.fetch() == HELLO
         assert "via" in dict(json.loads(user.get(user.origin.url("/echo")))["fields"])

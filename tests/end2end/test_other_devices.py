@@ -135,11 +135,7 @@ def test_a_container_uses_trayproxy_at_the_address_of_its_bridge(
         "route add 10.9.9.0/24 dev docker0",
     )
     wait_for_listener(computer, "172.17.0.1:3128")
-    plug_in(
-        computer,
-        "address add 172.17.0.2/16 dev eth0",
-        "address add 10.9.9.2/24 dev eth0",
-    )
+    plug_in(computer, "address add 172.17.0.2/16 dev eth0", "address add 10.9.9.2/24 dev eth0")
     proxy = "http://172.17.0.1:3128"
     assert computer.curl("-x", proxy, SITE) == "hello 200"
     assert computer.curl("--socks5-hostname", "172.17.0.1:3128", SITE) == "hello 200"
@@ -150,10 +146,7 @@ def test_a_container_uses_trayproxy_at_the_address_of_its_bridge(
     status = computer.service.status()
     assert (status.refused_devices.count, status.refused_devices.address) == (1, "10.9.9.2")
     # The engine is set up with another network.
-    computer.ip(
-        "address add 172.18.0.1/16 dev docker0",
-        "address del 172.17.0.1/16 dev docker0",
-    )
+    computer.ip("address add 172.18.0.1/16 dev docker0", "address del 172.17.0.1/16 dev docker0")
     wait_for_listener(computer, "172.18.0.1:3128")
     computer.device_ip("address add 172.18.0.2/16 dev eth0")
     assert computer.curl("-x", "http://172.18.0.1:3128", SITE) == "hello 200"

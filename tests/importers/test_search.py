@@ -50,7 +50,7 @@ def test_all_programs_are_searched(tmp_path: Path) -> None:
     write(tmp_path / ".config/proxydetox/proxy.pac", "")
     found = search(tmp_path, https_proxy="http://p7:7").all()
     assert upstreams(found) == [
-        *("http://p1:1", "http://p2:2", "http://p3:3", "http://p7:7", "http://p4:4", "http://p5:5"),
+        *("http://p1:1", "http://p2:2", "http://p3:3", "http://p7:7", "http://p4:4", "http://p5:5")
     ]
     pacs = [str(profile.pac) for profile in found.profiles if profile.pac]
     assert pacs == ["http://p/6.pac", str(tmp_path / ".config/proxydetox/proxy.pac")]

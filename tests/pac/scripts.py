@@ -55,11 +55,7 @@ def script_of(expressions: Sequence[str], *, now: str = "", is_always: bool = Fa
 
 
 def values(
-    expressions: Sequence[str],
-    *,
-    now: str = "",
-    is_always: bool = False,
-    **settings: Any,
+    expressions: Sequence[str], *, now: str = "", is_always: bool = False, **settings: Any
 ) -> list[Any]:
     """Return the values of expressions, see `script_of`; for the settings, see `run`."""
     result = run(script_of(expressions, now=now, is_always=is_always), **settings)

@@ -67,7 +67,7 @@ def test_a_script_is_downloaded_without_login_cookies_and_proxy(
     assert first.target == "/proxy.pac?site=5"
     assert first.value("host") == f"pac.example:{server.port}"
     assert {name for name, _ in (*first.fields, *second.fields)} == {
-        *("host", "user-agent", "accept", "accept-encoding", "connection"),
+        *("host", "user-agent", "accept", "accept-encoding", "connection")
     }
 
 

@@ -158,10 +158,7 @@ def test_a_file_is_read(tools: PacTools, tmp_path: Path) -> None:
     ("url", "script"),
     [
         ("data:,function%20FindProxyForURL()%20{}", "function FindProxyForURL() {}"),
-        (
-            "data:text/plain;charset=iso-8859-1,FindProxyForURL%20%FC%2C",
-            "FindProxyForURL ü,",
-        ),
+        ("data:text/plain;charset=iso-8859-1,FindProxyForURL%20%FC%2C", "FindProxyForURL ü,"),
         ("data:;base64," + b64encode(SCRIPT.encode()).decode(), SCRIPT),
         ("data:;base64,!", None),
         ("data:,", None),
@@ -206,8 +203,7 @@ def test_the_script_of_the_system_is_loaded(tools: PacTools) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting",
-    [manual_setting("KDE", "proxy.example:8080", "", []), SystemSetting(origin="KDE")],
+    "setting", [manual_setting("KDE", "proxy.example:8080", "", []), SystemSetting(origin="KDE")]
 )
 def test_a_system_without_script_has_a_setting(tools: PacTools, setting: SystemSetting) -> None:
     state = load(SYSTEM, replace(tools, read_system=lambda: setting), NOTHING)

@@ -65,10 +65,7 @@ CHROMIUM: list[tuple[str, Any]] = [
     ('sortIpAddressList("0::1;::1;0:0::1")', "0::1;::1;0:0::1"),
     ('sortIpAddressList(";127.0.0.1;")', "127.0.0.1"),
     ('sortIpAddressList("192.168.0.1; 192.168.0.2")', "192.168.0.1;192.168.0.2"),
-    (
-        r'sortIpAddressList("127.0.0.1;\t127.0.0.2;\t 127.0.0.0")',
-        "127.0.0.0;127.0.0.1;127.0.0.2",
-    ),
+    (r'sortIpAddressList("127.0.0.1;\t127.0.0.2;\t 127.0.0.0")', "127.0.0.0;127.0.0.1;127.0.0.2"),
     ('sortIpAddressList("")', False),
     ('sortIpAddressList(" ")', False),
     ('sortIpAddressList(";")', False),

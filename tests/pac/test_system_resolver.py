@@ -17,17 +17,15 @@ def test_localhost_has_the_loopback_address() -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.invalid", "a" * 64 + ".invalid", "a..b"])
-def test_a_name_without_addresses_is_an_oserror(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_without_addresses_is_an_oserror(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(host: bytes, *_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "unknown name")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-    async def test() -> None:
-        with pytest.raises(OSError, match="unknown name"):
-            await SystemResolver().resolve(name)
-
-    asyncio.run(test())
+    with pytest.raises(OSError, match="unknown name"):
+        await SystemResolver().resolve(name)
 
 
 def test_the_own_addresses_are_addresses_without_loopback() -> None:

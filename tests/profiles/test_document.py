@@ -210,10 +210,7 @@ to = "[2001:DB8::1]:22"
         Forward("127.0.0.1", 2222, "git.example", 22),
         Forward("192.168.1.2", 2223, "2001:db8::1", 22),
     )
-    assert [forward.target for forward in config.forwards] == [
-        "git.example:22",
-        "[2001:db8::1]:22",
-    ]
+    assert [forward.target for forward in config.forwards] == ["git.example:22", "[2001:db8::1]:22"]
     changed = replace(config, listen=replace(config.listen, port=1))
     assert rewrite_settings(text, changed).replace("port = 1\n", "") == text
     second = replace(config, forwards=config.forwards[1:])

@@ -8,13 +8,7 @@ import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from trayproxy.profiles.host_pattern import (
-    Address,
-    Host,
-    HostPattern,
-    Wildcard,
-    parse_address,
-)
+from trayproxy.profiles.host_pattern import Address, Host, HostPattern, Wildcard, parse_address
 from trayproxy.profiles.profile import ProfileError
 
 LABELS = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)

@@ -15,11 +15,7 @@ from trayproxy.profiles.profile import Method, Profile, ProxyScheme, SignIn, Ups
 from trayproxy.ui.action_signals import ActionSignals
 from trayproxy.ui.found_settings import MAX_BUTTONS, FoundSettings, password_note
 from trayproxy.ui.profiles_window import ProfilesWindow
-from trayproxy.ui.settings_search import (
-    FoundPasswordView,
-    FoundSettingsView,
-    SettingsSearch,
-)
+from trayproxy.ui.settings_search import FoundPasswordView, FoundSettingsView, SettingsSearch
 
 EMPTY = structs.replace(STATUS, profile=None, profiles=())
 PX = FoundSettingsView(

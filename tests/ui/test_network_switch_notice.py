@@ -35,10 +35,7 @@ class SwitchNoticeFixture:
         self.channel = RecordingChannel()
         self.actions = ActionSignals()
         self.notice = NetworkSwitchNotice(
-            Notifier(self.channel),
-            self.actions,
-            shown_ms=shown_ms,
-            now=lambda: NOW + seconds_later,
+            Notifier(self.channel), self.actions, shown_ms=shown_ms, now=lambda: NOW + seconds_later
         )
 
     def update(self, status: Status | None, qtbot: QtBot) -> None:

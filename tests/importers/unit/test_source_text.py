@@ -65,10 +65,7 @@ def test_a_hostile_file_is_refused_in_words(octets: bytes, message: str) -> None
         ("function FindProxyForURL(url, host) { return 'DIRECT'; }", Source.FILE),
         ("http://pac.example/proxy.pac\n", Source.FILE),
         ("proxy.example:8080\n", Source.FILE),
-        (
-            'schema = 1\n[[profiles]]\nid = "a"\nname = "A"\nupstream = "p:1"\n',
-            Source.EXPORT,
-        ),
+        ('schema = 1\n[[profiles]]\nid = "a"\nname = "A"\nupstream = "p:1"\n', Source.EXPORT),
     ],
 )
 def test_a_file_is_recognised_by_its_content(text: str, source: Source) -> None:

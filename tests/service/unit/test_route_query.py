@@ -46,12 +46,7 @@ def answer(url: str, program: str = "", profile: Profile | None = PROFILE) -> ob
     ],
 )
 def test_the_answer_names_the_proxies_and_the_deciding_rule(
-    url: str,
-    program: str,
-    target: str,
-    reason: RouteReason,
-    proxies: tuple[str, ...],
-    rule: str,
+    url: str, program: str, target: str, reason: RouteReason, proxies: tuple[str, ...], rule: str
 ) -> None:
     assert answer(url, program) == RouteFound(target, reason, proxies, rule, "Office")
 

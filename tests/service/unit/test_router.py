@@ -246,15 +246,12 @@ def test_without_a_rule_for_programs_no_program_is_looked_up() -> None:
     assert not isinstance(router.choose(target_of("x.test"), FakeRouteClient()), Future)
 
 
-def test_a_profile_that_changes_during_a_look_up_is_used() -> None:
-    async def play() -> None:
-        router, client = Router(), FakeRouteClient()
-        router.use(replace(OFFICE, rules=("program:git -> direct",)))
-        waiting = router.choose(target_of("x.test"), client)
-        assert isinstance(waiting, Future)
-        router.use(OFFICE)
-        chosen = await waiting
-        assert isinstance(chosen, Route)
-        assert chosen.upstream == OFFICE.upstream
-
-    asyncio.run(play())
+async def test_a_profile_that_changes_during_a_look_up_is_used() -> None:
+    router, client = Router(), FakeRouteClient()
+    router.use(replace(OFFICE, rules=("program:git -> direct",)))
+    waiting = router.choose(target_of("x.test"), client)
+    assert isinstance(waiting, Future)
+    router.use(OFFICE)
+    chosen = await waiting
+    assert isinstance(chosen, Route)
+    assert chosen.upstream == OFFICE.upstream
