@@ -14,7 +14,11 @@ The service owns all state that must survive a closed window, and never imports 
     own_requests       TrayProxy's own requests: profile tests, trials of logins
     other_loopback     the program that uses the other address of localhost
     access_policy      the users whose programs may connect, from the settings
+    further_listeners  the listeners for fixed forwards, containers and other devices
+    listener_plan      the addresses of these listeners
+    device_password    the password of other devices in the keyring
     refused_clients    reports of refused connections
+    refused_devices    the same for other devices
     process_names      the programs at the other end of connections
     keyring_inventory  the saved logins
     presence           the screen lock, and the front ends with prompts
