@@ -126,6 +126,22 @@ def test_a_removed_listener_refuses_connections_and_keeps_tunnels(
         assert client.take_all().endswith(b"still open")
 
 
+def test_connections_of_devices_that_are_no_longer_listed_are_closed(
+    engine: Running, client: ProxyClient
+) -> None:
+    access = of_devices("127.0.0.0/8")
+    use = ListenerUse(engine.routes, access)
+    port = engine.call(lambda: engine.engine.listeners.add("127.0.0.1", 0, use)[1])
+    with ProxyClient(port) as device:
+        assert device.ask(get(URL)).status == 200
+        engine.call(lambda: engine.engine.close_clients(use, access.keeps))
+        assert device.ask(get(URL)).status == 200
+        access.networks = ()
+        engine.call(lambda: engine.engine.close_clients(use, access.keeps))
+        assert device.take_all() == b""
+    assert client.ask(get(URL)).status == 200
+
+
 # --- a password ----------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
@@ -159,6 +160,12 @@ class Engine:
         self._fd_reserve.close()
         self._refused_connections.close()
         self.access_control.close()
+
+    def close_clients(self, use: ListenerUse, keeps: Callable[[tuple[Any, ...]], bool]) -> None:
+        """Close the client connections of a listener, except those whose peer address is kept."""
+        for connection in list(self._client_connections()):
+            if connection.work.use is use and not keeps(connection.work.peer):
+                self.executor.finish(connection.downstream.client.descriptor)
 
     def forget_connections(self) -> None:
         """Do not reuse present upstream connections for further requests, because the profile or a

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import structs
 
@@ -24,7 +24,7 @@ from trayproxy.domain.signin import KeyringStatus
 from trayproxy.engine.forward.client_password import ClientPassword
 from trayproxy.engine.server.access_control import ConnectionAccess
 from trayproxy.engine.server.listener_use import ListenerUse
-from trayproxy.engine.server.network_access import NetworkAccess
+from trayproxy.engine.server.network_access import IpNetwork, NetworkAccess
 from trayproxy.engine.upstream.route import RouteSource
 from trayproxy.http.target import Authority
 from trayproxy.profiles.config import Config
@@ -88,6 +88,8 @@ class ListenerParts:
         names: Finds the program at an address that is taken.
         publish: Called with the listeners after each change.
         publish_refused: Called with the totals after each refused device.
+        close_clients: Closes the connections of a listener, except those whose peer address is
+            kept.
         on_changed: Called after addresses were added or removed.
         read_addresses: Returns the addresses of this computer; may block.
         watch_addresses: Watches changes of these addresses.
@@ -101,6 +103,7 @@ class ListenerParts:
     names: ListenerNames
     publish: Callable[[tuple[FurtherListener, ...]], None]
     publish_refused: Callable[[RefusedDevices], None]
+    close_clients: Callable[[ListenerUse, Callable[[tuple[Any, ...]], bool]], None]
     on_changed: Callable[[], None]
     read_addresses: Callable[[], tuple[AdapterAddress, ...]] = adapter_addresses
     watch_addresses: Callable[[asyncio.AbstractEventLoop, Callable[[], None]], NetworkWatch] = (
@@ -116,7 +119,7 @@ class FurtherListeners:
         self._loop = loop
         self._parts = parts
         self._config = Config()
-        self._open: dict[PlannedListener, Endpoint] = {}
+        self._open: dict[PlannedListener, tuple[Endpoint, ListenerUse]] = {}
         self._problems: dict[PlannedListener, Problem] = {}
         self._password: ClientPassword | None = None
         self._refused = RefusedDeviceCounter(loop.time, parts.publish_refused)
@@ -178,12 +181,14 @@ class FurtherListeners:
         errors: dict[PlannedListener, OSError] = {}
         for one in planned:
             if one in self._open:
+                self._allow(self._open[one][1], one.networks)
                 continue
             if one.needs_password and self._password is None:
                 problems[one] = NO_PASSWORD
                 continue
+            use = self._use(one)
             try:
-                self._open[one] = self._parts.listeners.add(one.host, one.port, self._use(one))
+                self._open[one] = self._parts.listeners.add(one.host, one.port, use), use
             except OSError as failure:
                 errors[one] = failure
             else:
@@ -234,12 +239,22 @@ class FurtherListeners:
             self.update()
 
     def _close_all_but(self, planned: tuple[PlannedListener, ...]) -> bool:
-        """Close the other listeners; return whether there were any."""
+        """Close the other listeners, but no tunnel of a forward; return whether there were any."""
         gone = [one for one in self._open if one not in planned]
         for one in gone:
-            self._parts.listeners.remove(self._open.pop(one))
+            address, use = self._open.pop(one)
+            self._parts.listeners.remove(address)
+            self._allow(use, ())
             logger.info("no longer listening on %s", one.address)
         return bool(gone)
+
+    def _allow(self, use: ListenerUse, networks: tuple[IpNetwork, ...]) -> None:
+        """Change the containers and other devices that may use a listener. The connections of those
+        that may not any more are closed: each could send further requests."""
+        access = use.access_control
+        if isinstance(access, NetworkAccess) and access.networks != networks:
+            access.networks = networks
+            self._parts.close_clients(use, access.keeps)
 
     def _use(self, planned: PlannedListener) -> ListenerUse:
         parts, access = self._parts, self._parts.access

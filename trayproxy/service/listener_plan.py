@@ -1,7 +1,7 @@
 """Decides at which further addresses TrayProxy listens, and for whom."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from trayproxy.control.messages import ListenerKind
@@ -13,6 +13,8 @@ from trayproxy.profiles.config import Config, ListenAddress
 @dataclass(frozen=True, slots=True)
 class PlannedListener:
     """A listener beside the local address.
+
+    Two are equal if an open listener can become the other one: `to` and `networks` may differ.
 
     Attributes:
         kind: The clients of the listener.
@@ -28,8 +30,8 @@ class PlannedListener:
     kind: ListenerKind
     host: str
     port: int
-    to: str
-    networks: tuple[IpNetwork, ...] = ()
+    to: str = field(compare=False)
+    networks: tuple[IpNetwork, ...] = field(default=(), compare=False)
     target: tuple[str, int] | None = None
     needs_password: bool = False
 

@@ -395,6 +395,7 @@ class Service:
                 self._clients.names,
                 publisher.set_listeners,
                 publisher.set_refused_devices,
+                engine.close_clients,
                 engine.context.connector.forget,
             ),
         )

@@ -82,6 +82,7 @@ class ListenersHarness:
         self.published: tuple[FurtherListener, ...] = ()
         self.refused: list[RefusedDevices] = []
         self.addresses = [lan("192.168.1.5")]
+        self.closed: list[ListenerUse] = []
         self.changes = 0
         self._was_published = asyncio.Event()
         access: Any = "own programs"
@@ -96,6 +97,7 @@ class ListenersHarness:
                 FakeProcessNames(),
                 self._publish,
                 self.refused.append,
+                lambda use, keeps: self.closed.append(use),
                 self._changed,
                 lambda: tuple(self.addresses),
                 lambda loop, on_change: NullNetworkWatch(),
@@ -159,6 +161,7 @@ async def test_forwards_follow_the_settings() -> None:
     await harness.apply(Config())
     assert (harness.open, harness.published) == ({}, ())
     assert harness.changes == 3
+    assert not harness.closed
 
 
 async def test_a_taken_port_is_reported_and_tried_again(
@@ -187,13 +190,24 @@ async def test_listeners_for_devices_follow_the_addresses_of_the_computer() -> N
     harness = ListenersHarness()
     await harness.apply(Config(DEVICES))
     assert set(harness.open) == {("192.168.1.5", 3128)}
-    access = harness.open["192.168.1.5", 3128].access_control
+    use = harness.open["192.168.1.5", 3128]
+    access = use.access_control
     assert isinstance(access, NetworkAccess)
     assert access.networks == (ip_network("192.168.1.0/24"),)
     harness.addresses = [lan("192.168.1.77")]
     await harness.update()
     assert set(harness.open) == {("192.168.1.77", 3128)}
     assert [one.address for one in harness.published] == ["192.168.1.77:3128"]
+    assert harness.closed == [use]
+    # The list of devices changes without another listener.
+    use = harness.open["192.168.1.77", 3128]
+    harness.closed.clear()
+    await harness.apply(Config(ListenAddress(devices=("192.168.1.9",))))
+    assert harness.open == {("192.168.1.77", 3128): use}
+    assert isinstance(use.access_control, NetworkAccess)
+    assert use.access_control.networks == (ip_network("192.168.1.9/32"),)
+    assert harness.closed == [use]
+    assert [one.to for one in harness.published] == ["192.168.1.9"]
 
 
 async def test_devices_wait_for_a_password_that_is_required() -> None:

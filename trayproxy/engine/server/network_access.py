@@ -21,7 +21,7 @@ class NetworkAccess:
     """Decides by the address of the other device whether a connection is served.
 
     Attributes:
-        networks: The addresses of the devices that may connect.
+        networks: The addresses of the devices that may connect. They may change.
         inquiry: See `ConnectionAccess`.
         refusal: See `ConnectionAccess`.
     """
@@ -62,10 +62,18 @@ class NetworkAccess:
             self.inquiry, self.refusal = self._own.inquiry, NOT_ALLOWED
             return is_admitted
         self.inquiry, self.refusal = None, DEVICE_NOT_ALLOWED
-        if any(address in network for network in self.networks):
+        if self._is_listed(address):
             return True
         self._on_refused(str(address))
         return False
+
+    def keeps(self, peer: tuple[Any, ...]) -> bool:
+        """Return whether the connection of a client, given by its address, may stay open."""
+        address = device_address(peer[0])
+        return self._is_listed(address) or self._is_own_address(address)
+
+    def _is_listed(self, address: IpAddress) -> bool:
+        return any(address in network for network in self.networks)
 
     def is_held(self, connection: socket.SocketType) -> bool | None:
         """Return None: the state of a socket of another device is unknown."""
