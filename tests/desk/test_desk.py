@@ -35,6 +35,7 @@ from trayproxy.domain.signin import (
     Transport,
 )
 from trayproxy.http.challenges import Challenge, parse_challenges
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import Profile, ProxyScheme, SignIn, Upstream
 
 BASIC = parse_challenges([b'Basic realm="Corp"'])
@@ -850,6 +851,13 @@ def test_all_logins_of_a_profile_are_removed_together(harness: DeskHarness) -> N
     harness.wait()
     assert done.result() is None
     assert harness.store.forgotten == [SEVERAL.id] * 2
+
+
+def test_an_automatic_profile_without_a_login_has_nothing_to_remove(harness: DeskHarness) -> None:
+    done = harness.desk.forget(replace(OFFICE, upstream=None, pac=PacSource(PacKind.SYSTEM)))
+    harness.wait()
+    assert done.result() is None
+    assert harness.desk.notices == ()
 
 
 def test_a_fallback_removed_from_the_profile_has_no_login(harness: DeskHarness) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.values import OFFICE
 from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.host_pattern import Host
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.profiles.rules import MAX_RULES, RoutingRule, RuleSet, RuleUse, check_rules
 
@@ -141,6 +142,17 @@ def test_the_proxies_of_rules_are_upstreams_of_the_profile() -> None:
     assert profile.default_upstreams == (OFFICE.upstream,)
     only = profile.with_only(str(LAB))
     assert (only.upstream, only.upstreams) == (LAB, (LAB,))
+
+
+@pytest.mark.parametrize("pattern", ["*.corp.example:8080", "*.corp.example:*", "192.0.2.7:*"])
+def test_the_login_of_several_proxies_is_found_by_its_key(pattern: str) -> None:
+    pac = PacSource(PacKind.SYSTEM)
+    profile = replace(OFFICE, upstream=None, pac=pac, shared_sign_in=(pattern,))
+    proxy = Upstream(pattern.rpartition(":")[0].replace("*", "a"), 8080, ProxyScheme.HTTPS)
+    key = profile.login_key(proxy)
+    only = profile.with_only(key)
+    assert only.upstream is not None
+    assert only.login_key(only.upstream) == key == f"https://{pattern}"
 
 
 def test_the_own_sign_in_is_not_possible_with_a_socks_proxy_of_a_rule() -> None:

@@ -191,4 +191,7 @@ class KeyringIo:
         timeout = self._loop.call_later(self._write_timeout, report, not_answering)
         for write in writes:
             self._machine_loop.deliver(write, on_result)
+        if not writes:
+            timeout.cancel()
+            report(None)
         return written

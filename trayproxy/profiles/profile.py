@@ -227,4 +227,6 @@ class Profile:
     def with_only(self, key: str) -> "Profile":
         """Return the profile with only the upstream that has the login of a `login_key`."""
         named = (own for own in self.upstreams if self.login_key(own) == key)
-        return self.via(next(named, None) or Upstream.from_url(key))
+        # For a pattern of all ports, any port stands for the login.
+        url = f"{key[:-1]}1" if key.endswith(":*") else key
+        return self.via(next(named, None) or Upstream.from_url(url))
