@@ -175,7 +175,7 @@ def _needs_sign_in(result: CheckResult) -> bool:
 
 def report(profile: Profile, result: CheckResult) -> str:
     """Return the test result as text for a help desk, in English and without secrets."""
-    lines = [f"TrayProxy test of {profile.upstream}"]
+    lines = [f"TrayProxy test of {profile.address}"]
     for step in result.steps:
         took = "" if step.took is None else f" ({step.took:.0f} ms)"
         problem = f" {step.problem.id}" if step.problem is not None else ""

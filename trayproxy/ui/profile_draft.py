@@ -65,8 +65,8 @@ class ProfileDraft:
 
     @property
     def is_automatic(self) -> bool:
-        """True if the host is a PAC address."""
-        return looks_like_pac(self.host)
+        """True if the host is a PAC address. With a port, a host such as ``wpad`` is a proxy."""
+        return looks_like_pac(self.host) and not (self.port.strip() and _is_host(self.host.strip()))
 
     @property
     def may_use_kerberos(self) -> bool:

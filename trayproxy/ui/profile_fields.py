@@ -18,7 +18,6 @@ from PySide6.QtWidgets import (
 
 from trayproxy.desktop.kerberos import logon_brings_ticket
 from trayproxy.domain.signin import KeyringStatus
-from trayproxy.profiles.pac_address import looks_like_pac
 from trayproxy.profiles.profile import Encoding, Method, ProxyScheme, SignIn
 from trayproxy.ui import texts
 from trayproxy.ui.profile_draft import ProfileDraft
@@ -112,8 +111,9 @@ class AddressRow(QWidget):
     @Slot(str)
     def _show_parts(self, address: str) -> None:
         """Show the scheme and the port, unless the address is a PAC address."""
+        is_automatic = ProfileDraft(host=address, port=self.port.text()).is_automatic
         for part in (self._scheme, self._colon, self.port):
-            part.setVisible(not looks_like_pac(address))
+            part.setVisible(not is_automatic)
 
     @property
     def scheme(self) -> ProxyScheme:
@@ -122,8 +122,8 @@ class AddressRow(QWidget):
 
     def show_draft(self, draft: ProfileDraft) -> None:
         """Show the address of a draft."""
+        self.port.show_text(draft.port)  # First: `_show_parts` reads it.
         self.host.show_text(draft.host)
-        self.port.show_text(draft.port)
         self._scheme.setCurrentIndex(self._scheme.findData(draft.scheme))
 
 
