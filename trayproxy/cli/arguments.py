@@ -41,6 +41,13 @@ def proxy_or_pac(text: str) -> "Upstream | PacSource":
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def web_address(text: str) -> str:
+    """Return a web address or a host with a port as typed; the service parses it."""
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError("Write a web address, or HOST:PORT.")
+    return text
+
+
 def existing_file(path: str) -> str:
     """Return the absolute path of an existing file; the service may run in another folder."""
     whole = os.path.abspath(path)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from trayproxy.cli.arguments import web_address
 from trayproxy.cli.output import CommandError, json_line, print_line, printable_line, problem_line
 from trayproxy.cli.service_client import fetch_status, request, require_service
 from trayproxy.cli.settings import config_of, find_profile
@@ -33,7 +34,7 @@ def _missing_verb(paths: Paths, arguments: Arguments) -> None:
 
 def _declare_eval(parser: VerbParser) -> None:
     parser.set_defaults(verb=_eval)
-    parser.add_argument("url", metavar="URL", help="a web address, or HOST:PORT")
+    parser.add_argument("url", metavar="URL", type=web_address, help="a web address, or HOST:PORT")
     parser.add_argument("--profile", metavar="NAME", help="default: the profile in use")
     parser.add_argument("--reload", action="store_true", help="load the script again first")
     parser.add_argument("--json", action="store_true", help='for programs; "schema" is 1')

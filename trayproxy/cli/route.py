@@ -2,6 +2,7 @@
 
 import msgspec
 
+from trayproxy.cli.arguments import web_address
 from trayproxy.cli.output import CommandError, json_line, print_line, printable_line
 from trayproxy.cli.service_client import fetch_status, request, require_service
 from trayproxy.cli.settings import config_of, find_profile
@@ -24,7 +25,7 @@ _REASONS = {
 def declare_route(parser: VerbParser) -> None:
     """Declare ``trayproxy route``."""
     parser.set_defaults(verb=_route)
-    parser.add_argument("url", metavar="URL", help="a web address, or HOST:PORT")
+    parser.add_argument("url", metavar="URL", type=web_address, help="a web address, or HOST:PORT")
     parser.add_argument("--profile", metavar="NAME", help="default: the profile in use")
     parser.add_argument(
         "--program",

@@ -1,5 +1,7 @@
 """Finds the route that a request would take, without sending it, and the answers of PAC scripts."""
 
+import re
+
 from trayproxy.control.messages import (
     EvaluatePac,
     Failed,
@@ -28,6 +30,8 @@ NOT_AUTOMATIC = Problem(
     "This profile has no automatic configuration",
     "Choose one with a PAC address: trayproxy profiles list.",
 )
+
+_PORT = re.compile(rb":[0-9]*$")
 
 
 async def find_route(router: Router, request: FindRoute) -> Reply:
@@ -115,10 +119,17 @@ def _answer(decision: Decision, source: str, used: str, is_stored: bool) -> PacA
 def target_of(address: str) -> Target:
     """Return the target of a URL, or of a host with a port, as in a request to a proxy.
 
-    An https URL becomes the target of a CONNECT. Raise `MessageError` if the address is neither.
+    An https URL becomes the target of a CONNECT, and so does a host without a port, as in the
+    address field of a browser. Raise `MessageError` if the address is none of these.
     """
-    raw = address.strip().encode().partition(b"#")[0]
-    target = parse_target(b"GET" if b"://" in raw else b"CONNECT", raw)
+    raw = address.strip().encode(errors="replace").partition(b"#")[0]
+    is_url = b"://" in raw
+    try:
+        # An IPv6 address has colons, but no port without brackets.
+        has_port = is_url or _PORT.search(raw) is not None
+        target = parse_target(b"GET" if is_url else b"CONNECT", raw if has_port else raw + b":443")
+    except MessageError:
+        raise MessageError(400, "write a web address, or HOST:PORT") from None
     authority = target.authority
     if authority is None or not authority.port:
         raise MessageError(400, "it names no host and port")

@@ -32,6 +32,7 @@ def answer(url: str, program: str = "", profile: Profile | None = PROFILE) -> ob
         ("https://x.test/a?b", "", "x.test:443", RouteReason.PROFILE, PROXIES, ""),
         ("http://x.test", "", "x.test:80", RouteReason.PROFILE, PROXIES, ""),
         ("x.test:22", "", "x.test:22", RouteReason.PROFILE, PROXIES, ""),
+        ("x.test", "", "x.test:443", RouteReason.PROFILE, PROXIES, ""),
         ("x.test:22", "git", "x.test:22", RouteReason.RULE, ("direct",), "program:git -> direct"),
         ("http://intranet/", "", "intranet:80", RouteReason.BYPASS, ("direct",), "intranet"),
         ("http://ads/", "", "ads:80", RouteReason.RULE, (), "ads -> block"),
@@ -56,7 +57,9 @@ def test_with_direct_connections_no_rule_is_asked() -> None:
     assert found == RouteFound("x.test:80", RouteReason.DIRECTLY, ("direct",))
 
 
-@pytest.mark.parametrize("url", ["", "x.test", "http://", "/path", "http://user@x.test/", "x:0"])
+@pytest.mark.parametrize(
+    "url", ["", "x.test:", "http://", "/path", "x y", "http://user@x.test/", "x:0"]
+)
 def test_a_text_that_is_no_address_is_refused(url: str) -> None:
     reply = answer(url)
     assert isinstance(reply, Failed)
