@@ -20,6 +20,7 @@ from trayproxy.control.messages import (
     DeleteProfile,
     ForgetLogin,
     KeptInMemory,
+    PacAnswer,
     Quit,
     SaveLogin,
     SaveProfile,
@@ -29,10 +30,12 @@ from trayproxy.control.messages import (
 from trayproxy.domain.problem import Problem
 from trayproxy.paths import Paths
 from trayproxy.profiles.config import Config
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import DIRECT_ID, Encoding, Method, Profile, SignIn, Upstream
 from trayproxy.profiles.store import SettingsStore
 
 SECRET = "canary-51c7"
+SYSTEM_PAC = PacSource(PacKind.SYSTEM)
 ADD_OFFICE = ["profiles", "add", "Office", "proxy.example:8080", "--user", "CORP\\jdoe"]
 ADD_LAB = ["profiles", "add", "Lab", "lab.example:3128"]
 
@@ -408,7 +411,8 @@ def test_a_typed_password_is_not_echoed(
     terminal.wait_for("is saved")
     assert terminal.end() == 0
     assert SECRET not in terminal.shown
-    assert service.requests == [SaveLogin("lab", Login("jdoe", SECRET))]
+    typed_for = "http://lab.example:3128"
+    assert service.requests == [SaveLogin("lab", Login("jdoe", SECRET), typed_for=typed_for)]
 
 
 def test_a_login_without_a_keyring_is_in_use_until_the_service_ends(
@@ -499,3 +503,31 @@ def test_names_are_printed_without_control_characters(
         Profile("lab", "Lab <b>&_x</b>", LAB.upstream, user="jdoe")
     )
     assert "  Lab <b>&_x</b>  http://lab.example:3128  jdoe\n" in cli("profiles", "list")[1]
+
+
+def test_a_login_of_an_automatic_profile_names_the_proxy_first(
+    screen: Callable[..., TerminalScreen], service: FakeServiceHandler
+) -> None:
+    service.config = service.config.with_profile(replace(OFFICE, upstream=None, pac=SYSTEM_PAC))
+    proxies = ("direct", "http://auto.example:8080", "http://other.example:8080")
+    service.answer = PacAnswer("system settings", proxies, proxies[1])
+    terminal = screen("trayproxy", "login", "Office")
+    terminal.wait_for("“Office” is http://auto.example:8080.")
+    terminal.answer("Password for ", f"{SECRET}\n")
+    terminal.wait_for("is saved")
+    assert terminal.end() == 0
+    login = Login(OFFICE.user, SECRET)
+    assert service.requests[-1] == SaveLogin("office", login, typed_for=proxies[1])
+
+
+def test_a_password_without_a_prompt_is_for_no_named_proxy(
+    cli: Cli, service: FakeServiceHandler
+) -> None:
+    assert cli("login", "--stdin", stdin=SECRET.encode())[0] == 0
+    assert service.requests == [SaveLogin("office", Login(OFFICE.user, SECRET), is_typed=False)]
+
+
+def test_without_a_service_no_script_is_asked_for_the_proxy_of_a_login(cli: Cli) -> None:
+    assert cli("profiles", "add", "Auto", "system", "--user", "jdoe")[0] == 0
+    code, _, err = cli("login", "--stdin", stdin=SECRET.encode())
+    assert (code, "Start TrayProxy first" in err) == (3, True)

@@ -70,8 +70,11 @@ def _login(paths: Paths, arguments: Arguments) -> None:
     user_name = profile.user if arguments.user is None else arguments.user
     if not user_name and from_stdin:
         raise CommandError(f"{name} has no user name. Give one with --user.", ExitCode.USAGE)
-    if not from_stdin:
-        print_message(f"{name} is {profile.upstream}.")
+    with open_settings(paths) as settings:
+        upstream = settings.upstream_of(profile)
+    typed_for = "" if from_stdin else upstream
+    if typed_for:
+        print_message(f"{name} is {printable_line(typed_for)}.")
     try:
         user_name = user_name or _ask_user()
         password = (
@@ -83,7 +86,12 @@ def _login(paths: Paths, arguments: Arguments) -> None:
         raise CommandError(f"This terminal does not send {sys.stdin.encoding} text.") from None
     # Opened again: while the user types, no lock must be held.
     with open_settings(paths) as settings:
-        problem = settings.save_login(profile, Login(user_name, password), is_typed=not from_stdin)
+        problem = settings.save_login(
+            profile,
+            Login(user_name, password),
+            is_typed=not from_stdin,
+            typed_for=typed_for,
+        )
     if problem is None:
         print_message("The proxy has accepted the password; it is saved.")
         return None

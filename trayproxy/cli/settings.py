@@ -16,8 +16,10 @@ from trayproxy.control.lock import AlreadyRunningError, InstanceLock
 from trayproxy.control.messages import (
     ChangeListeners,
     DeleteProfile,
+    EvaluatePac,
     ForgetLogin,
     KeptInMemory,
+    PacAnswer,
     Resume,
     SaveDevicesPassword,
     SaveLogin,
@@ -35,8 +37,14 @@ _LOCK_TIMEOUT_S = 5.0
 _KEYRING_TIMEOUT_S = 60.0
 """The timeout of keyring operations: the user may have to unlock the keyring. The keyring code has
 its own shorter timeout for an unresponsive keyring."""
+_SCRIPT_TIMEOUT_S = 40.0
+"""The timeout of `EvaluatePac`: the script may have to be loaded, and names to be resolved."""
 _LOGIN_TIMEOUT_S = 150.0
 """The timeout of `SaveLogin`: the login is verified at the proxy, which may be slow."""
+
+SIGN_IN_URL = "http://example.com/"
+"""The URL whose proxies a sign-in without a request is for, as in the service
+(`trayproxy.service.routing_access`)."""
 
 
 def config_of(status: Status) -> Config:
@@ -99,14 +107,28 @@ class ServiceSettings:
         """End *Connect directly*: activate the profile that was active before."""
         request(self._client, Resume())
 
-    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> Problem | None:
+    def upstream_of(self, profile: Profile) -> str:
+        """Return the URL of the upstream to which `save_login` sends a login; empty if the PAC
+        script of an automatic profile names none."""
+        if profile.upstream is not None:
+            return str(profile.upstream)
+        answer = request(self._client, EvaluatePac(SIGN_IN_URL, profile.id), _SCRIPT_TIMEOUT_S)
+        proxies = answer.proxies if isinstance(answer, PacAnswer) else ()
+        return next((proxy for proxy in proxies if proxy != "direct"), "")
+
+    def save_login(
+        self, profile: Profile, login: Login, *, is_typed: bool, typed_for: str = ""
+    ) -> Problem | None:
         """Save a login, just typed or not, in the keyring after the proxy has accepted it.
+
+        See `SaveLogin` for `typed_for`.
 
         Returns:
             The reason for which the running service keeps the accepted login in memory only; None
             if the keyring keeps it.
         """
-        reply = request(self._client, SaveLogin(profile.id, login, is_typed), _LOGIN_TIMEOUT_S)
+        save = SaveLogin(profile.id, login, is_typed, typed_for=typed_for)
+        reply = request(self._client, save, _LOGIN_TIMEOUT_S)
         return reply.problem if isinstance(reply, KeptInMemory) else None
 
     def save_certificate_password(self, profile: Profile, password: str) -> Problem | None:
@@ -181,7 +203,19 @@ class OfflineSettings:
             raise CommandError(str(error)) from None
         self.use(previous.id)
 
-    def save_login(self, profile: Profile, login: Login, *, is_typed: bool) -> None:
+    def upstream_of(self, profile: Profile) -> str:
+        """Return the URL of the upstream to which `save_login` sends a login."""
+        if profile.upstream is None:
+            raise CommandError(
+                f"The PAC script of “{printable_line(profile.name)}” names its proxies, and only "
+                "the running TrayProxy asks the script. Start TrayProxy first.",
+                ExitCode.NOT_RUNNING,
+            )
+        return str(profile.upstream)
+
+    def save_login(
+        self, profile: Profile, login: Login, *, is_typed: bool, typed_for: str = ""
+    ) -> None:
         """Save a login in the keyring after the proxy has accepted it."""
         problem = self._save(self._paths, self.load(), profile, login, is_typed)
         if problem is not None:

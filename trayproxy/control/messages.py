@@ -491,12 +491,17 @@ class SaveLogin(Struct, frozen=True):
 
     With `is_certificate`, the password of the login is that of the profile's client certificate. It
     is saved only if it opens the file.
+
+    For an automatic profile, `typed_for` is the URL of the upstream that the person was shown. The
+    login is not sent to another one; without it, only to an upstream that nobody in the network can
+    have named.
     """
 
     profile_id: str
     login: Login
     is_typed: bool = True
     is_certificate: bool = False
+    typed_for: str = ""
 
 
 class KeptInMemory(Struct, frozen=True):

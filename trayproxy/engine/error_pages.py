@@ -207,14 +207,21 @@ def blocked_by_rule(rule: str, profile: str) -> ErrorPage:
     )
 
 
-def script_is_not_protected(profile: str, upstream: str) -> ErrorPage:
-    """Return the page for an upstream that demands a login, and may be named by an attacker."""
+def script_is_not_protected(profile: str, upstream: str, is_sso: bool = True) -> ErrorPage:
+    """Return the page for an upstream that demands a login, and may be named by an attacker.
+
+    Args:
+        profile: The name of the profile.
+        upstream: The URL of the upstream.
+        is_sso: True for the own sign-in; False for a password that was typed for no proxy.
+    """
+    secret = "your own sign-in" if is_sso else "a password unasked"
     return ErrorPage(
         503,
         "The automatic configuration is not protected",
         f"“{profile}” got it without encryption, so anybody in the network could have named "
-        f"{upstream}. TrayProxy does not send your own sign-in there. Use an https:// address for "
-        "the configuration, or add the proxy to the proxies with a shared sign-in.",
+        f"{upstream}. TrayProxy does not send {secret} there. Use an https:// address for the "
+        "configuration, or add the proxy to the proxies with a shared sign-in.",
         "proxy_configuration_error",
         "TP-506",
     )

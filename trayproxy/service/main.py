@@ -358,6 +358,7 @@ class Service:
             self._engine.forget_connections,
         )
         self._routing.attach(self._engine, self._profiles.get, self._publisher.upstream)
+        self._profiles.on_profiles_changed = self._routing.profiles_changed
         self._system_proxy = self._make_system_proxy(paths)
         self._company_ca_file = cache(
             partial(make_company_ca_file, paths, is_kept=options.upstream is None)

@@ -1,4 +1,8 @@
-"""The PAC scripts of the automatic profiles in use: one loader and one evaluator for each."""
+"""The PAC scripts of the automatic profiles in use: one loader and one evaluator for each.
+
+A draft of a profile, which is tested before it is saved, has a loader and an evaluator of its own,
+so that the requests of the saved profile are not affected.
+"""
 
 import asyncio
 import ssl
@@ -34,8 +38,8 @@ class _Opened:
 
 
 class PacProfiles:
-    """Opens the scripts of automatic profiles. Each stays loaded until the service ends, or the
-    source of the script changes."""
+    """Opens the scripts of automatic profiles. Each stays loaded until the service ends, the
+    profile is deleted, or the source of the script changes."""
 
     def __init__(
         self,
@@ -64,16 +68,29 @@ class PacProfiles:
             if opened is not None:
                 opened.routes.close()
             opened = _Opened(profile, self._open(profile))
-            opened.routes.loader.start()
         self._opened[profile.id] = _Opened(profile, opened.routes)
         return opened.routes
 
-    def _open(self, profile: Profile) -> PacRoutes:
+    def routes_of_draft(self, profile: Profile) -> PacRoutes:
+        """Return the routes of an automatic profile that is not saved. Close them after use."""
+        return self._open(profile, is_draft=True)
+
+    def close_unsaved(self, find: Callable[[str], Profile | None]) -> None:
+        """Stop to load the scripts that no profile has any more; `find` returns the profile with an
+        id."""
+        for profile_id, opened in list(self._opened.items()):
+            saved = find(profile_id)
+            if saved is None or not _loads_the_same(opened.profile, saved):
+                self._opened.pop(profile_id).routes.close()
+
+    def _open(self, profile: Profile, *, is_draft: bool = False) -> PacRoutes:
         assert profile.pac is not None
         routes: list[PacRoutes] = []
 
         def changed(state: PacState) -> None:
             is_new = routes[0].changed(state)
+            if is_draft:
+                return
             self._on_status(ScriptStatus(profile.id, state.problem, not state.is_settled))
             if is_new:
                 self._checks.add(task := self._loop.create_task(self._check(profile, routes[0])))
@@ -92,6 +109,7 @@ class PacProfiles:
         )
         loader = PacLoader(profile.pac, tools, changed)
         routes.append(PacRoutes(profile, loader, self._make_evaluator, self._loop.time))
+        loader.start()
         return routes[0]
 
     async def _check(self, profile: Profile, routes: PacRoutes) -> None:
@@ -117,6 +135,7 @@ class PacProfiles:
         for opened in self._opened.values():
             opened.routes.close()
         self._opened.clear()
+        self._names.close()
         self._thread.close()
 
 

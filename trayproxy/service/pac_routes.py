@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from trayproxy.desktop.system_pac.base import SystemSetting
 from trayproxy.domain.problem import Problem
 from trayproxy.engine.error_pages import ErrorPage, script_is_not_protected
 from trayproxy.engine.upstream.route import Route, RouteChoice
@@ -57,11 +58,13 @@ class Decision:
             problem.
         problem: Why there are no hops; None if there are.
         evaluation: The run of the script; None if there is no script, or it was not loaded.
+        is_protected: True if nobody in the network can have changed the configuration.
     """
 
     hops: tuple[Hop, ...] = ()
     problem: Problem | None = None
     evaluation: Evaluation | None = None
+    is_protected: bool = False
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
@@ -106,7 +109,7 @@ class PacRoutes:
         self._checked: str | None = None
         self._evaluator: tuple[str, Evaluator] | None = None
         self._known: dict[bytes, tuple[float, Route]] = {}
-        self._routes: dict[tuple[Hop, ...], Route] = {}
+        self._routes: dict[tuple[tuple[Hop, ...], bool], Route] = {}
 
     def use(self, profile: Profile) -> None:
         """Use a changed profile with the same script."""
@@ -149,7 +152,7 @@ class PacRoutes:
         decision = await self.decide(url_of(target))
         if decision.problem is not None:
             return page_of(decision.problem)
-        route = self._route(decision.hops)
+        route = self._route(decision)
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         evaluation = decision.evaluation
@@ -161,16 +164,17 @@ class PacRoutes:
         """Return the decision about a URL; wait for the script, if necessary."""
         state = await self.loader.current(LOAD_LIMIT_S)
         if state.script is not None:
-            return await self._ask_script(state.script, url)
+            return await self._ask_script(state, state.script, url)
         if state.setting is not None:
-            return _decision_of_setting(state, url)
+            return _decision_of_setting(state.setting, url)
         return Decision(problem=state.problem or STILL_LOADING)
 
-    async def _ask_script(self, script: str, url: str) -> Decision:
+    async def _ask_script(self, state: PacState, script: str, url: str) -> Decision:
         evaluation = await self._evaluator_of(script).find(url)
         answer, failure = evaluation.answer, evaluation.failure
         if answer is not None and answer.hops:
-            return Decision(answer.hops, None, evaluation)
+            is_protected = state.origin is not None and state.origin.is_authentic
+            return Decision(answer.hops, None, evaluation, is_protected)
         assert self._profile.pac is not None
         problem = NO_ROUTE if failure is None else failure.problem(self._profile.pac.title)
         return Decision((), problem, evaluation)
@@ -181,31 +185,26 @@ class PacRoutes:
             self._evaluator = script, self._make_evaluator(script)
         return self._evaluator[1]
 
-    def _route(self, hops: tuple[Hop, ...]) -> Route:
+    def _route(self, decision: Decision) -> Route:
         """Return the route of an answer: always the same object for the same answer, as the engine
         compares routes by identity."""
-        route = self._routes.get(hops)
+        key = decision.hops, decision.is_protected
+        route = self._routes.get(key)
         if route is None:
-            first, *others = map(self._hop_route, dict.fromkeys(hops))
-            route = self._routes[hops] = replace(first, fallbacks=tuple(others))
+            hops = dict.fromkeys(decision.hops)
+            first, *others = (self._hop_route(hop, decision) for hop in hops)
+            route = self._routes[key] = replace(first, fallbacks=tuple(others))
         return route
 
-    def _hop_route(self, hop: Hop) -> Route:
+    def _hop_route(self, hop: Hop, decision: Decision) -> Route:
         profile = self._profile
         if isinstance(hop, Direct):
             return Route.direct(profile)
-        only = profile.via(hop)
-        if profile.sign_in is not SignIn.SSO or self._may_send_own_sign_in(hop):
-            return Route.via_profile(only)
-        refusal = script_is_not_protected(profile.name, str(hop))
-        return replace(
-            Route.via_profile(replace(only, sign_in=SignIn.NONE)), sign_in_refusal=refusal
-        )
-
-    def _may_send_own_sign_in(self, upstream: Upstream) -> bool:
-        origin = self.loader.state.origin
-        is_authentic = origin is not None and origin.is_authentic
-        return is_authentic or self._profile.is_vouched_for(upstream)
+        only = restricted(profile, hop, decision).via(hop)
+        route = Route.via_profile(only)
+        if only.sign_in is profile.sign_in:
+            return route
+        return replace(route, sign_in_refusal=script_is_not_protected(profile.name, str(hop)))
 
     def close(self) -> None:
         """Stop loading, and discard the script."""
@@ -220,14 +219,32 @@ class PacRoutes:
             self._evaluator = None
 
 
-def _decision_of_setting(state: PacState, url: str) -> Decision:
-    """Return the decision about a URL of a system without a PAC script."""
-    setting = state.setting
-    assert setting is not None
+def restricted(profile: Profile, upstream: Upstream, decision: Decision) -> Profile:
+    """Return an automatic profile without the own sign-in and without the client certificate if
+    somebody in the network could have named an upstream."""
+    if decision.is_protected or profile.is_vouched_for(upstream):
+        return profile
+    sign_in = SignIn.NONE if profile.sign_in is SignIn.SSO else profile.sign_in
+    return replace(profile, sign_in=sign_in, client_certificate="", client_key="")
+
+
+def refusal_of(profile: Profile, decision: Decision) -> Problem | None:
+    """Return why a login must not be sent unasked to the first upstream of a decision; None if it
+    may, or if there is no upstream."""
+    upstream = next(iter(decision.upstreams), None)
+    if upstream is None or decision.is_protected or profile.is_vouched_for(upstream):
+        return None
+    page = script_is_not_protected(profile.name, str(upstream), profile.sign_in is SignIn.SSO)
+    return Problem(page.code, page.title, page.body)
+
+
+def _decision_of_setting(setting: SystemSetting, url: str) -> Decision:
+    """Return the decision about a URL of a system without a PAC script. The user, or the
+    administrator of this computer, has chosen its proxy."""
     upstream = setting.http if url.startswith("http:") else setting.https
     if upstream is None or _is_bypassed(setting.bypass, url):
-        return Decision((Direct(),))
-    return Decision((upstream,))
+        return Decision((Direct(),), is_protected=True)
+    return Decision((upstream,), is_protected=True)
 
 
 def _is_bypassed(bypass: tuple[str, ...], url: str) -> bool:
@@ -250,10 +267,13 @@ async def resolved(
     routes: PacRoutes, profile: Profile, url: str
 ) -> tuple[Profile | None, Decision]:
     """Return an automatic profile with the upstreams that its script names for a URL as its fixed
-    upstreams; None if the script names none."""
+    upstreams; None if the script names none. It is `restricted` for the first of them."""
     decision = await routes.decide(url)
     upstreams = decision.upstreams
     if not upstreams:
         return None, decision
-    fixed = replace(profile, upstream=upstreams[0], fallbacks=upstreams[1:], pac=None)
+    allowed = restricted(profile, upstreams[0], decision)
+    if any(restricted(allowed, other, decision) != allowed for other in upstreams):
+        allowed = replace(allowed, client_certificate="", client_key="")
+    fixed = replace(allowed, upstream=upstreams[0], fallbacks=upstreams[1:], pac=None)
     return fixed, decision

@@ -151,6 +151,8 @@ class ProfileChanges:
     Attributes:
         on_bypass_changed: Called with the bypass rules of a profile that becomes active or that
             was changed; by default, does nothing.
+        on_profiles_changed: Called after profiles were saved, deleted or loaded again, and after a
+            switch; by default, does nothing.
         network_rules: Uses profiles by the network.
     """
 
@@ -167,6 +169,7 @@ class ProfileChanges:
         `forget_connections` closes the idle upstream connections.
         """
         self.on_bypass_changed: Callable[[tuple[str, ...]], None] = lambda _: None
+        self.on_profiles_changed: Callable[[], None] = lambda: None
         self.network_rules: NetworkRules = NoNetworkRules()
         self._desk = desk
         self._store = store
@@ -396,6 +399,7 @@ class ProfileChanges:
         self._desk.profile_switched(profile)
         if profile is not None:
             self.on_bypass_changed(profile.bypass)
+        self.on_profiles_changed()
 
     def _shown_profiles(self) -> tuple[Profile, ...]:
         profiles = self._store.config.profiles

@@ -218,7 +218,7 @@ class RequestHandler:
         profile, login = self.profiles.get(request.profile_id), request.login
         if request.is_certificate:
             return await self._save_certificate_password(profile, login.password)
-        profile = await self.routing.require_upstreams(profile)
+        profile = await self.routing.require_upstreams(profile, request.typed_for)
         outcome = await self.verify_and_save(profile, login, request.is_typed)
         if outcome.is_right:
             # The desk may still have an older login in memory.
@@ -250,7 +250,7 @@ class RequestHandler:
         return Done()
 
     async def _sign_in_now(self, profile_id: str) -> Reply:
-        profile = await self.routing.require_upstreams(self.profiles.get(profile_id))
+        profile = await self.routing.require_prompt(self.profiles.get(profile_id))
         self.presence.user_active()
         return _reply(self.desk.sign_in_now(profile), ExitCode.SIGN_IN)
 
@@ -272,10 +272,14 @@ class RequestHandler:
         Raises:
             MessageError: The URL is not a plain http or https URL.
         """
-        fixed, steps = await self.routing.with_upstreams(profile, url)
+        found = await self.routing.with_upstreams(profile, url)
+        fixed, steps = found.profile, found.steps
         if fixed is None:
-            return CheckResult(tuple(steps))
-        tested = await self.make_check(fixed, url).run()
+            return CheckResult(steps)
+        check = self.make_check(fixed, url)
+        if found.refusal is not None and fixed.sign_in is not profile.sign_in:
+            check.sign_in_not_set = found.refusal
+        tested = await check.run()
         return CheckResult((*steps, *tested), fixed if steps else None)
 
     def _use_port(self, port: int) -> Reply:

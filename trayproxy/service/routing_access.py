@@ -5,6 +5,7 @@ They are further local addresses for profiles, PAC scripts, and the answers abou
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trayproxy.control.messages import (
@@ -22,11 +23,13 @@ from trayproxy.domain.problem import ExitCode, Problem
 from trayproxy.engine.engine import Engine
 from trayproxy.paths import Paths
 from trayproxy.profiles.profile import Profile, ProfileError
+from trayproxy.service.profile_changes import UnknownProfileError
 from trayproxy.service.router import FindProgram, Router, ScriptRoutes
 from trayproxy.service.upstream_status import UpstreamStatus
 
 if TYPE_CHECKING:
     from trayproxy.service.pac_profiles import PacProfiles
+    from trayproxy.service.pac_routes import PacRoutes
     from trayproxy.service.profile_ports import ProfilePorts
 
 SIGN_IN_URL = "http://example.com/"
@@ -34,6 +37,22 @@ SIGN_IN_URL = "http://example.com/"
 
 SCRIPT_LIMIT_S = 1.0
 """How long the decision about the profile of a network waits for a PAC script, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedProfile:
+    """A profile with fixed upstreams.
+
+    Attributes:
+        profile: The profile; None if the script of an automatic profile names no upstream.
+        steps: The steps of a test up to there; none for a profile that is not automatic.
+        refusal: Why a login must not be sent to its first upstream unasked; None if it may.
+    """
+
+    profile: Profile | None
+    steps: tuple[Step, ...] = ()
+    refusal: Problem | None = None
+
 
 RouteRequest = FindRoute | EvaluatePac | OpenProfilePort
 
@@ -125,55 +144,112 @@ class RoutingAccess:
             )
         return self._scripts
 
-    async def with_upstreams(self, profile: Profile, url: str) -> tuple[Profile | None, list[Step]]:
+    async def with_upstreams(self, profile: Profile, url: str) -> FixedProfile:
         """Return a profile with fixed upstreams: for an automatic profile those that its script
-        names for a URL, None if it names none; and the steps of a test up to there."""
+        names for a URL. The profile may be a draft, which is not saved yet."""
         if profile.pac is None:
-            return profile, []
-        from trayproxy.service.pac_routes import resolved
+            return FixedProfile(profile)
+        scripts = self._open_scripts()
+        if self._find(profile.id) == profile:
+            return await self._resolve(scripts.routes_of(profile), profile, url)
+        routes = scripts.routes_of_draft(profile)
+        try:
+            return await self._resolve(routes, profile, url)
+        finally:
+            routes.close()
+
+    async def _resolve(self, routes: "PacRoutes", profile: Profile, url: str) -> FixedProfile:
+        from trayproxy.service.pac_routes import refusal_of, resolved
 
         start = self._loop.time()
-        routes = self._open_scripts().routes_of(profile)
         fixed, decision = await resolved(routes, profile, url)
         evaluation, state = decision.evaluation, routes.loader.state
         took = (self._loop.time() - start) * 1000
         origin = state.origin or profile.pac
-        loaded = Step("script", StepState.OK, origin.title, took)
+        loaded = Step("script", StepState.OK, origin.title if origin else "", took)
         if evaluation is None and decision.problem is not None:
-            return None, [replace_step(loaded, decision.problem)]
+            return FixedProfile(None, (replace_step(loaded, decision.problem),))
         hops = ("direct" if hop not in decision.upstreams else str(hop) for hop in decision.hops)
         text = "; ".join(hops)
         asked = Step(
             "answer", StepState.OK, text, evaluation.duration_s * 1000 if evaluation else 0
         )
         if decision.problem is not None:
-            return None, [loaded, replace_step(asked, decision.problem)]
-        return fixed, [loaded, asked]
+            return FixedProfile(None, (loaded, replace_step(asked, decision.problem)))
+        refusal = refusal_of(profile, decision)
+        return FixedProfile(fixed, (loaded, asked), refusal)
 
     async def upstreams_soon(self, profile: Profile) -> Profile | None:
         """Return a profile with fixed upstreams within `SCRIPT_LIMIT_S`; None if the script of an
         automatic profile names none in this time."""
         try:
             async with asyncio.timeout(SCRIPT_LIMIT_S):
-                return (await self.with_upstreams(profile, SIGN_IN_URL))[0]
+                return (await self.with_upstreams(profile, SIGN_IN_URL)).profile
         except TimeoutError:
             return None
 
-    async def require_upstreams(self, profile: Profile) -> Profile:
-        """Return a profile with fixed upstreams for a sign-in without a request.
+    async def require_upstreams(self, profile: Profile, typed_for: str = "") -> Profile:
+        """Return a profile with fixed upstreams for a login without a request.
+
+        Args:
+            profile: The profile.
+            typed_for: The URL of the upstream for which the user has typed the login; empty if the
+                user was shown none.
 
         Raises:
-            ProfileError: The script of an automatic profile names no proxy.
+            ProfileError: The first upstream is not that of `typed_for`; or the script of an
+                automatic profile names no proxy, or somebody in the network may have changed it.
         """
-        fixed, steps = await self.with_upstreams(profile, SIGN_IN_URL)
-        if fixed is not None:
-            return fixed
-        problem = steps[-1].problem
+        found = await self.with_upstreams(profile, SIGN_IN_URL)
+        fixed = self._required(found)
+        if typed_for and str(fixed.upstream) != typed_for:
+            raise ProfileError(
+                f"“{profile.name}” leads to {fixed.upstream} now, and the password was typed for "
+                f"{typed_for}. It was not sent. Try again."
+            )
+        if found.refusal is not None and not typed_for:
+            raise ProfileError(
+                f"{found.refusal.body} Or type the password when TrayProxy asks for it."
+            )
+        return fixed
+
+    async def require_prompt(self, profile: Profile) -> Profile:
+        """Return a profile with fixed upstreams for a prompt, which names the upstream.
+
+        Raises:
+            ProfileError: The script of an automatic profile names no proxy, or the profile has the
+                own sign-in, which must not be sent to this proxy.
+        """
+        found = await self.with_upstreams(profile, SIGN_IN_URL)
+        fixed = self._required(found)
+        if found.refusal is not None and fixed.sign_in is not profile.sign_in:
+            raise ProfileError(found.refusal.body)
+        return fixed
+
+    def _required(self, found: FixedProfile) -> Profile:
+        if found.profile is not None:
+            return found.profile
+        problem = found.steps[-1].problem
         if problem is None:
             raise ProfileError(
                 "The automatic configuration connects directly: no sign-in is needed."
             )
         raise ProfileError(f"{problem.title}. {problem.body}")
+
+    def profiles_changed(self) -> None:
+        """Stop to load the scripts of deleted profiles, and scripts that a profile had before."""
+        if self._scripts is not None:
+            self._scripts.close_unsaved(self._find)
+
+    def _find(self, profile_id: str) -> Profile | None:
+        """Return the active profile or a saved one by its id; None if there is none."""
+        active = self.router.profile
+        if active is not None and active.id == profile_id:
+            return active
+        try:
+            return self.get_profile(profile_id)
+        except UnknownProfileError:
+            return None
 
     def network_changed(self) -> None:
         """Load the scripts again, and forget their answers."""

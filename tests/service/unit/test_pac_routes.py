@@ -272,6 +272,29 @@ async def test_the_own_sign_in_goes_only_to_proxies_of_a_script_that_nobody_can_
         assert "http://a.example:8080" in refusal.body
 
 
+@pytest.mark.parametrize(
+    ("origin", "shared", "has_certificate"),
+    [(SAFE, (), True), (UNSAFE, (), False), (UNSAFE, ("*.example:443",), True)],
+)
+async def test_the_client_certificate_is_shown_to_the_same_proxies_as_the_own_sign_in(
+    origin: PacSource, shared: tuple[str, ...], has_certificate: bool
+) -> None:
+    profile = replace(AUTO, client_certificate="/me.p12", shared_sign_in=shared)
+    bench = PacBench(profile, PacState("script", origin))
+    await bench.route(PAGE)
+    bench.evaluators[0].answer = "HTTPS a.example"
+    assert (await bench.route()).has_certificate is has_certificate
+    fixed, _ = await resolved(bench.routes, profile, "http://site.example/")
+    assert fixed is not None
+    assert bool(fixed.client_certificate) is has_certificate
+
+
+async def test_the_proxy_of_the_system_itself_gets_the_own_sign_in() -> None:
+    route = await PacBench(SSO, PacState(setting=MANUAL)).route(PAGE)
+    assert route.may_sign_in
+    assert route.upstream == FIRST
+
+
 async def test_proxies_of_one_pattern_have_one_login() -> None:
     route = await PacBench(replace(AUTO, shared_sign_in=("?.example:*", "*.example:8080"))).route()
     assert route.upstream_id == UpstreamId("office", "http://?.example:*")

@@ -122,7 +122,12 @@ class TunnelRefusedError(Exception):
 
 
 class ProfileCheck:
-    """One test of a profile."""
+    """One test of a profile.
+
+    Attributes:
+        sign_in_not_set: The problem of a proxy that demands a sign-in although the profile has
+            none.
+    """
 
     def __init__(
         self,
@@ -142,6 +147,7 @@ class ProfileCheck:
             authorities: The trusted authorities; None for those of the system.
         """
         assert profile.upstream is not None, "an automatic profile is tested with its upstreams"
+        self.sign_in_not_set = SIGN_IN_NOT_SET
         self._profile = profile
         self._upstream = profile.upstream
         self._tools = tools
@@ -262,7 +268,7 @@ class ProfileCheck:
         if self._last_challenge is None:
             return replace(step, state=StepState.NOT_NEEDED)
         if self._profile.sign_in is SignIn.NONE:
-            raise StepFailedError(SIGN_IN_NOT_SET)
+            raise StepFailedError(self.sign_in_not_set)
         assert self._route.upstream_id is not None
         known = self._tools.broker.known(self._route.upstream_id)
         self._credentials = await self._own.sign_in(self._last_challenge, known)
