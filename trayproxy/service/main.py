@@ -623,8 +623,8 @@ class Service:
         self._presence.close()
         self._desk.close()
         self._port.close()
+        self._routing.close()  # Before the engine, as requests may wait for a script.
         await self._engine.close()
-        self._routing.close()
         self._publisher.close()
         self._clients.refused.close()
         self._clients.names.close()

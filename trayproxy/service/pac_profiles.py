@@ -135,7 +135,6 @@ class PacProfiles:
         for opened in self._opened.values():
             opened.routes.close()
         self._opened.clear()
-        self._names.close()
         self._thread.close()
 
 

@@ -75,15 +75,17 @@ class Router:
         self._direct_route: Route | None = None
         self._rule_choices: dict[RoutingRule, RouteChoice] = {}
         self._decisions: dict[tuple[Authority, str], RouteChoice | None] = {}
+        self._switched: Future[None] | None = None
 
     def use(self, profile: Profile | None, *, directly: bool = False) -> None:
         """Switch to a profile, or to none and to direct connections if `directly` is True.
 
-        Running requests keep their route.
+        Running requests keep their route; requests that wait for a script get a new one.
 
         Raises:
             ProfileError: A rule is invalid; nothing has changed.
         """
+        before = self._rules, self.script
         self._rules = RuleSet.of(profile) if profile is not None else RuleSet()
         self.profile = profile
         self.is_direct = directly and profile is None
@@ -95,6 +97,9 @@ class Router:
             self._default = None if is_automatic else Route.via_profile(profile)
         self._rule_choices = {}
         self._decisions = {}
+        if self._switched is not None and before != (self._rules, self.script):
+            self._switched.set_result(None)
+            self._switched = None
 
     def known(self, target: Target, client: RouteClient) -> Route | None:
         """Return the route of a request if it is known at once, as it is without rules and without
@@ -126,13 +131,30 @@ class Router:
         if choice is not None:
             return choice
         if self.script is not None:
-            return self.script.known(target) or asyncio.ensure_future(self.script.choose(target))
+            known = self.script.known(target)
+            return known or asyncio.ensure_future(
+                self._choose_by_script(self.script, target, client)
+            )
         return self._default or NO_PROFILE
 
     async def _choose_by_program(self, target: Target, client: RouteClient) -> RouteChoice:
         ends = client.ends()
         client.program = "" if ends is None else await self._find_program(ends)
         choice = self.choose(target, client)  # The profile may have changed meanwhile.
+        return await choice if isinstance(choice, Future) else choice
+
+    async def _choose_by_script(
+        self, script: ScriptRoutes, target: Target, client: RouteClient
+    ) -> RouteChoice:
+        switched = self._switched = self._switched or asyncio.get_running_loop().create_future()
+        choosing = asyncio.ensure_future(script.choose(target))
+        try:
+            await asyncio.wait({choosing, switched}, return_when=asyncio.FIRST_COMPLETED)
+            if not switched.done():
+                return choosing.result()
+        finally:
+            choosing.cancel()
+        choice = self.choose(target, client)
         return await choice if isinstance(choice, Future) else choice
 
     def deciding_rule(self, authority: Authority, program: str) -> RoutingRule | None:

@@ -11,8 +11,9 @@ import pytest
 from tests.support.values import OFFICE, upstream_of
 from trayproxy.desk.protection_space import UpstreamId
 from trayproxy.engine.error_pages import ErrorPage
-from trayproxy.engine.upstream.route import Route, RouteClient
+from trayproxy.engine.upstream.route import Route, RouteChoice, RouteClient
 from trayproxy.http.target import Authority, Form, Target
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import Profile, ProfileError, ProxyScheme, SignIn, Upstream
 from trayproxy.service.router import Router
 
@@ -255,3 +256,70 @@ async def test_a_profile_that_changes_during_a_look_up_is_used() -> None:
     chosen = await waiting
     assert isinstance(chosen, Route)
     assert chosen.upstream == OFFICE.upstream
+
+
+class WaitingScript:
+    """Routes of a script that answers when the test says so."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.answer: Future[RouteChoice] = asyncio.get_running_loop().create_future()
+
+    def known(self, target: Target) -> Route | None:
+        return None
+
+    async def choose(self, target: Target) -> RouteChoice:
+        return await self.answer
+
+
+AUTOMATIC = replace(OFFICE, upstream=None, pac=PacSource(PacKind.SYSTEM))
+
+
+async def waiting_request() -> tuple[Router, WaitingScript, "Future[RouteChoice]"]:
+    """Return a router, its script, and the route of a request that waits for the script."""
+    scripts: list[WaitingScript] = []
+
+    def open_script(profile: Profile) -> WaitingScript:
+        if not scripts:
+            scripts.append(WaitingScript(profile))
+        return scripts[0]
+
+    router = Router(open_script=open_script)
+    router.use(AUTOMATIC)
+    choice = router.choose(target_of("www.example"), CLIENT)
+    assert isinstance(choice, Future)
+    await asyncio.sleep(0)
+    return router, scripts[0], choice
+
+
+async def test_a_request_that_waits_for_a_script_gets_the_route_of_the_next_profile() -> None:
+    router, script, choice = await waiting_request()
+    router.use(OFFICE)
+    route = await choice
+    assert isinstance(route, Route)
+    assert route.upstream == OFFICE.upstream
+    assert script.answer.cancelled()
+
+
+async def test_a_request_that_waits_for_a_script_follows_a_new_rule() -> None:
+    router, _, choice = await waiting_request()
+    router.use(replace(AUTOMATIC, rules=("www.example -> direct",)))
+    route = await choice
+    assert isinstance(route, Route)
+    assert route.is_direct
+
+
+async def test_another_user_name_does_not_disturb_a_request_that_waits_for_a_script() -> None:
+    router, script, choice = await waiting_request()
+    router.use(replace(AUTOMATIC, user="jdoe"))
+    await asyncio.sleep(0)
+    assert not script.answer.cancelled()
+    script.answer.set_result(Route.direct())
+    assert await choice is script.answer.result()
+
+
+async def test_a_client_that_leaves_ends_the_wait_for_a_script() -> None:
+    _, script, choice = await waiting_request()
+    choice.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await choice
+    assert script.answer.cancelled()
