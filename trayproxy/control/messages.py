@@ -493,8 +493,8 @@ class SaveLogin(Struct, frozen=True):
     is saved only if it opens the file.
 
     For an automatic profile, `typed_for` is the URL of the upstream that the person was shown. The
-    login is not sent to another one; without it, only to an upstream that nobody in the network can
-    have named.
+    login is not sent to another one; without it, only to an upstream that no attacker in the
+    network can have named.
     """
 
     profile_id: str

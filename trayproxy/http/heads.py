@@ -167,7 +167,7 @@ def _find(
 
 
 def _end_of_head(buffer: bytes | bytearray, ends: tuple[bytes, ...], start: int) -> int:
-    """Return the index after the first of these ends, or 0."""
+    """Return the index behind the first end of a head in the buffer; 0 if there is none."""
     first = 0
     for end in ends:
         found = buffer.find(end, start, first or len(buffer)) + len(end)

@@ -22,7 +22,7 @@ _PUBLIC_LABELS = frozenset(
         *("sch", "school", "web"),
     )
 )
-"""Names such as ``co`` in ``co.uk``: below these, anybody can register a domain."""
+"""Names such as ``co`` in ``co.uk``: every person can register a domain below them."""
 _LONGEST_PUBLIC_LABEL = 3
 """The longest name, in characters, that counts as public although `_PUBLIC_LABELS` lacks it: the
 list cannot contain all names of the Public Suffix List."""
@@ -52,7 +52,7 @@ def _domains(suffix: str) -> Iterator[str]:
 
 
 def _is_public(labels: list[str], *, is_given: bool) -> bool:
-    """Return whether anybody can register a name directly below a domain: ``co.uk``.
+    """Return whether every person can register a name directly below a domain, as below ``co.uk``.
 
     A domain that is itself the suffix of the network is a company's own, ``bmw.de``, unless it is
     known to be public.

@@ -59,7 +59,7 @@ class PacSource:
 
     @property
     def is_authentic(self) -> bool:
-        """True if nobody in the network can have changed the script on its way.
+        """True if no computer in the network can have changed the script on its way.
 
         Otherwise the script must not decide which proxy receives a login (security.md T7). The
         sources `PacKind.SYSTEM` and `PacKind.WPAD` say nothing about the script that is found.

@@ -58,7 +58,7 @@ class Decision:
             problem.
         problem: Why there are no hops; None if there are.
         evaluation: The run of the script; None if there is no script, or it was not loaded.
-        is_protected: True if nobody in the network can have changed the configuration.
+        is_protected: True if no computer in the network can have changed the configuration.
     """
 
     hops: tuple[Hop, ...] = ()
@@ -221,7 +221,7 @@ class PacRoutes:
 
 def restricted(profile: Profile, upstream: Upstream, decision: Decision) -> Profile:
     """Return an automatic profile without the own sign-in and without the client certificate if
-    somebody in the network could have named an upstream."""
+    an attacker in the network could have named an upstream."""
     if decision.is_protected or profile.is_vouched_for(upstream):
         return profile
     sign_in = SignIn.NONE if profile.sign_in is SignIn.SSO else profile.sign_in

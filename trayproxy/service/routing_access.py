@@ -198,7 +198,7 @@ class RoutingAccess:
 
         Raises:
             ProfileError: The first upstream is not that of `typed_for`; or the script of an
-                automatic profile names no proxy, or somebody in the network may have changed it.
+                automatic profile names no proxy, or an attacker in the network may have changed it.
         """
         found = await self.with_upstreams(profile, SIGN_IN_URL)
         fixed = self._required(found)

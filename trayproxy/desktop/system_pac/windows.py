@@ -1,7 +1,7 @@
 """The system's own proxy setting on Windows: of a policy, of the LAN, or of the computer.
 
 Windows itself tries automatic detection before the PAC script and the proxy, and has it switched on
-from the start. Here it comes last: it sends requests to whoever answers in the network.
+from the start. Here it comes last: it sends requests to any computer that answers in the network.
 
 Written from learn.microsoft.com ("INTERNET_PER_CONN_OPTION structure", "Internet Explorer policies:
 Make proxy settings per-machine") and tested with replacements of WinINET and the registry; nothing
@@ -34,7 +34,8 @@ ReadValue = Callable[[str, str, str], object]
 _PROXY, _AUTO_PROXY_URL, _AUTO_DETECT = 2, 4, 8
 """PROXY_TYPE_PROXY and others."""
 _IGNORED = "<-loopback>"
-"""Requests for loopback use the proxy: TrayProxy gets no others."""
+"""The entry of the list of exceptions with which requests for this computer use the proxy as well.
+It names no host, so it is skipped."""
 
 
 def read_setting(journal: Journal | None, environ: Mapping[str, str]) -> SystemSetting:
