@@ -209,7 +209,8 @@ class RoutingAccess:
             )
         if found.refusal is not None and not typed_for:
             raise ProfileError(
-                f"{found.refusal.body} Or type the password when TrayProxy asks for it."
+                f"{found.refusal.title}. {found.refusal.body} Or type the password when TrayProxy "
+                "asks for it."
             )
         return fixed
 
@@ -223,7 +224,7 @@ class RoutingAccess:
         found = await self.with_upstreams(profile, SIGN_IN_URL)
         fixed = self._required(found)
         if found.refusal is not None and fixed.sign_in is not profile.sign_in:
-            raise ProfileError(found.refusal.body)
+            raise ProfileError(f"{found.refusal.title}. {found.refusal.body}")
         return fixed
 
     def _required(self, found: FixedProfile) -> Profile:
