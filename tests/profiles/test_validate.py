@@ -14,6 +14,7 @@ from trayproxy.profiles.validate import (
     check_ca_file,
     check_host,
     check_name,
+    check_proxy_pattern,
     check_rule,
     check_spn,
     check_upstream,
@@ -296,3 +297,30 @@ def test_every_name_gives_a_new_id(name: str, taken: set[str]) -> None:
 def test_a_host_has_a_canonical_form() -> None:
     assert check_host("PROXY.Corp") == check_host("proxy.corp") == "proxy.corp"
     assert check_host("0:0::1") == "::1"
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        (" *.Proxy.corp.example:8080 ", "*.proxy.corp.example:8080"),
+        ("proxy-*.corp.example:*", "proxy-*.corp.example:*"),
+        ("proxy.corp.example:08080", "proxy.corp.example:8080"),
+        ("proxy:3128", "proxy:3128"),
+        ("192.0.2.7:3128", "192.0.2.7:3128"),
+    ],
+)
+def test_a_pattern_of_proxies_names_proxies_of_one_owner(text: str, pattern: str) -> None:
+    assert check_proxy_pattern(text) == pattern
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "*:8080", "*", "*.com:8080", "*.*.example:1", "corp.*:1", "proxy*:1"),
+        *("*example.com:1", "http://proxy.corp.example:1", "a@b.example:1", "a b.c.d:1"),
+        *("proxy.corp.example", "a.example:0"),
+    ],
+)
+def test_a_pattern_that_could_match_proxies_of_others_is_refused(text: str) -> None:
+    with pytest.raises(ProfileError):
+        check_proxy_pattern(text)

@@ -31,8 +31,8 @@ _AUTHORITY = re.compile(
 )
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 """The first component of a service principal name."""
-_PROXY_PATTERN = re.compile(r"(?:[a-z0-9*-]*[.])?(?:[a-z0-9-]+[.])+[a-z0-9-]+")
-"""At least the last two labels are without ``*``, except for addresses."""
+_PROXY_PATTERN = re.compile(r"(?:[a-z0-9*-]*[.])?(?:[a-z0-9-]+[.])+[a-z0-9-]+|[a-z0-9-]+")
+"""At least the last two labels are without ``*``; a single label is the name of one proxy."""
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 """A network interface by its name or number (RFC 4007, section 11.2)."""
 _EXAMPLE = "such as proxy.example:8080"
