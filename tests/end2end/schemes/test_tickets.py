@@ -8,15 +8,18 @@ from time import monotonic
 
 import pytest
 
-from tests.end2end.scenario import HELLO, StartWithProfile, UserSession
+from tests.end2end.scenario import HELLO, StartService, StartWithProfile, UserSession
+from tests.pac.pac_server import PacServer, ok
 from tests.support.counterparts import Counterpart
 from tests.support.kerberos import Kdc, kdc
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
+from tests.support.service import run_command
 from trayproxy.auth.scheme import VerdictKind
 from trayproxy.auth.spnego import KerberosTickets
 from trayproxy.auth.windows import TokenError
 from trayproxy.control.messages import Status
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import Profile, SignIn
 
 pytestmark = pytest.mark.parametrize("proxy", ["squid-kerberos"], indirect=True)
@@ -154,3 +157,24 @@ def test_an_expired_ticket_is_reported(
     assert not directory.is_valid(cache)
     user.front_end.wait_for_status(reports_missing_ticket)
     assert user.front_end.prompts == []
+
+
+def test_the_ticket_is_not_sent_to_a_proxy_that_anybody_could_have_named(
+    proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession, run: StartService
+) -> None:
+    directory.ticket(proxy.right.user, proxy.right.password, cache)
+    assert proxy.squid
+    place = f"{proxy.upstream.host}:{proxy.upstream.port}"
+    script = ok(f'function FindProxyForURL(url, host) {{ return "PROXY {place}"; }}')
+    with PacServer(script) as server:
+        source = PacSource(PacKind.URL, f"http://127.0.0.1:{server.port}/proxy.pac")
+        automatic = Profile("auto", "Auto", None, SignIn.SSO, pac=source)
+        user.use(automatic)
+        assert "TP-506" in user.fetch()
+        tested = run_command(run.place, "test", "Auto", "--url", user.origin.url("/hello"))
+        assert "TP-506" in tested.stdout
+        assert proxy.squid.verdicts("negotiate") == []
+        # The user says that this proxy belongs to the company.
+        user.use(replace(automatic, shared_sign_in=(place,)))
+        assert user.fetch() == HELLO
+        assert proxy.squid.verdicts("negotiate") == ["yes"]
