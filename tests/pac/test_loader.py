@@ -17,6 +17,7 @@ from trayproxy.pac.direct_connection import Address
 from trayproxy.pac.fetch import PacTools
 from trayproxy.pac.loader import (
     COPY_AFTER_S,
+    DETECT_AGAIN_S,
     FRESH_FILE_S,
     FRESH_S,
     GIVE_UP_S,
@@ -48,11 +49,13 @@ def tools(tmp_path: Path) -> PacTools:
 class Watched:
     """A loader whose states are recorded."""
 
-    def __init__(self, tools: PacTools, server: PacServer | None = None) -> None:
+    def __init__(
+        self, tools: PacTools, server: PacServer | None = None, source: PacSource = URL
+    ) -> None:
         self.states: list[PacState] = []
         self._news = asyncio.Event()
         tools = replace(tools, look_up=server.look_up) if server is not None else tools
-        self.loader = PacLoader(URL, tools, self._record)
+        self.loader = PacLoader(source, tools, self._record)
 
     def _record(self, state: PacState) -> None:
         self.states.append(state)
@@ -77,9 +80,11 @@ class Watched:
 Story = Callable[[Watched], Coroutine[None, None, None]]
 
 
-def play(story: Story, tools: PacTools, server: PacServer | None = None) -> Watched:
+def play(
+    story: Story, tools: PacTools, server: PacServer | None = None, source: PacSource = URL
+) -> Watched:
     async def run() -> Watched:
-        watched = Watched(tools, server)
+        watched = Watched(tools, server, source)
         with closing(watched.loader):
             await story(watched)
         return watched
@@ -222,6 +227,37 @@ class GatedNames:
         self._questions.release()
         assert self._is_open.wait(PATIENCE)
         return self._server.look_up(host, port)
+
+
+def test_detection_is_repeated_as_a_network_may_name_its_domain_later(tools: PacTools) -> None:
+    domains: list[str] = []
+    reads = 0
+
+    def dns_suffixes() -> Sequence[str]:
+        nonlocal reads
+        reads += 1
+        return domains
+
+    async def story(watched: Watched) -> None:
+        loader = watched.loader
+        loader.start()
+        for number, pause_s in enumerate((0, *DETECT_AGAIN_S), 1):
+            while reads < number:
+                await watched.advance(pause_s)
+        await loader.reload()
+        ended = reads
+        await watched.advance(FRESH_S - 1)
+        assert reads == ended
+        loader.network_changed()
+        await loader.reload()
+        domains.append("corp.example")
+        await watched.advance(DETECT_AGAIN_S[0])
+        assert (await watched.wait_for(2)).script == SCRIPT
+
+    with PacServer(ok()) as server:
+        late = replace(tools, dns_suffixes=dns_suffixes)
+        states = play(story, late, server, PacSource(PacKind.WPAD)).states
+    assert [state.is_undetected for state in states] == [True, False]
 
 
 def test_a_request_waits_no_longer_than_it_says(tools: PacTools) -> None:

@@ -93,6 +93,8 @@ def load(
         return replace(known, is_stored=known.script is not None, problem=problem)
     if isinstance(places, SystemSetting):
         return PacState(setting=places)
+    if not places.sources:
+        return _undetected("the network names no domain with a PAC script")
     copies, is_damaged = _stored_copies(places, tools)
     for origin, copy in copies.items():
         report_copy(PacState(copy.script, origin, copy.loaded_at, is_stored=True))
@@ -108,9 +110,13 @@ def load(
             _store(origin, new, tools)
             return PacState(new.script, origin, new.loaded_at)
     if places.is_detected and all(isinstance(error, UnknownNameError) for _, error in errors):
-        return PacState(setting=SystemSetting(reason="the network has no server with a PAC script"))
+        return _undetected("the network has no server with a PAC script")
     failed = next((e for e in errors if not isinstance(e[1], UnknownNameError)), errors[0])
     return _in_reserve(failed, places, known, copies, is_copy_damaged=is_damaged)
+
+
+def _undetected(reason: str) -> PacState:
+    return PacState(setting=SystemSetting(reason=reason), is_undetected=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +141,6 @@ def _places(source: PacSource, tools: PacTools) -> _Places | SystemSetting:
     if source.kind is not PacKind.WPAD:
         return _Places((source,))
     urls = wpad_urls(tools.dns_suffixes())
-    if not urls:
-        return SystemSetting(reason="the network names no domain with a PAC script")
     return _Places(tuple(PacSource(PacKind.URL, url) for url in urls), is_detected=True)
 
 

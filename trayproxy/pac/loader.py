@@ -2,7 +2,9 @@
 
 A script is loaded at the start, again at the first request after `FRESH_S`, and after each change
 of the network. While it cannot be loaded, the loader tries again after the pauses of `RETRY_S`, and
-the last good copy is in use. Files and networks are accessed in threads.
+the last good copy is in use. After the start and after a change of the network, automatic detection
+that has found no server is repeated after the pauses of `DETECT_AGAIN_S`. Files and networks are
+accessed in threads.
 """
 
 import asyncio
@@ -29,6 +31,9 @@ GIVE_UP_S = 15.0
 a name and a file on a server have no time limit of their own."""
 MAX_THREADS = 3
 """The largest number of threads that wait in vain."""
+DETECT_AGAIN_S = (2.0, 5.0, 15.0, 30.0)
+"""The pauses in seconds between attempts of automatic detection: the name server and the domain of
+a network may be known later than the first address."""
 RETRY_AFTER_CHANGE_S = 3.0
 """The pause in seconds after the first failure in a new network, whose name server or VPN may need
 a moment. This failure is not reported."""
@@ -80,7 +85,7 @@ class PacLoader:
         self._ended_at = float("-inf")
         self._news: asyncio.Future[None] = self._loop.create_future()
         self._retry: asyncio.TimerHandle | None = None
-        self._failures = 0
+        self._vain_attempts = 0
         self._is_network_new = False
         self._is_outdated = False
         self._threads = 0
@@ -126,7 +131,7 @@ class PacLoader:
     def network_changed(self) -> None:
         """Load the script again, because the computer is in another network."""
         self._is_network_new = True
-        self._failures = 0
+        self._vain_attempts = 0
         if self._attempt is not None:
             self._is_outdated = True
         else:
@@ -195,9 +200,12 @@ class PacLoader:
         attempt.cancel_timers()
         is_outdated, self._is_outdated = self._is_outdated, False
         if new.problem is None:
-            self._failures = 0
             self._is_network_new = False
             self._adopt(new)
+            if new.is_undetected:
+                self._detect_again()
+            else:
+                self._vain_attempts = 0
         elif is_outdated and self._state.is_settled:
             pass  # The network has changed meanwhile: the failure says nothing about the new one.
         else:
@@ -209,12 +217,17 @@ class PacLoader:
             self._is_network_new = True
             self.start()
 
+    def _detect_again(self) -> None:
+        if self._vain_attempts < len(DETECT_AGAIN_S):
+            self._retry = self._loop.call_later(DETECT_AGAIN_S[self._vain_attempts], self.start)
+            self._vain_attempts += 1
+
     def _adopt_failure(self, new: PacState) -> None:
-        pause_s = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
+        pause_s = RETRY_S[min(self._vain_attempts, len(RETRY_S) - 1)]
         if self._is_network_new and self._state.is_settled:
             pause_s = RETRY_AFTER_CHANGE_S
         else:
-            self._failures += 1
+            self._vain_attempts += 1
             self._adopt(new)
         self._is_network_new = False
         self._retry = self._loop.call_later(pause_s, self.start)

@@ -22,6 +22,8 @@ class PacState:
         is_stored: True if the script is the last good copy, because its source has not answered.
         setting: If there is no script to use: the system's own setting, a proxy or none. With
             `ProxyKind.NONE`, programs connect directly.
+        is_undetected: True if automatic detection has found no server with a script. The name
+            servers of a network may be known later than its first address.
         problem: TP-501 if the source cannot be loaded now.
     """
 
@@ -30,6 +32,7 @@ class PacState:
     loaded_at: float = 0.0
     is_stored: bool = False
     setting: SystemSetting | None = None
+    is_undetected: bool = False
     problem: Problem | None = None
 
     @property
