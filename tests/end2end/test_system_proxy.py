@@ -1,6 +1,7 @@
 """The system proxy of real desktops: set, used by real programs, and restored after every end."""
 
 import fcntl
+import json
 import mmap
 import os
 import re
@@ -19,6 +20,7 @@ from urllib.request import ProxyHandler, build_opener
 import psutil
 import pytest
 
+from tests.pac.pac_server import PacServer, ok
 from tests.support.browsers import Load, chromium, firefox, wait_for_page
 from tests.support.clients import Clients
 from tests.support.dconf_session import DconfSession, dconf_session
@@ -40,6 +42,7 @@ from trayproxy.desktop.process import command
 from trayproxy.desktop.process_lookup.names import program_name
 from trayproxy.domain.problem import ExitCode
 from trayproxy.profiles.config import SystemProxySettings
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.profiles.profile import Profile, Upstream
 
 GNOME = {"XDG_CURRENT_DESKTOP": "GNOME", "DESKTOP_SESSION": "gnome"}
@@ -60,6 +63,7 @@ COMPANY = {
     "/org/gnome/desktop/interface/font-name": "'Sans 11'",
 }
 """The settings of another company, some keys unset."""
+AUTOCONFIG_URL = "/system/proxy/autoconfig-url"
 IN_BROWSERS = pytest.mark.xdist_group("browsers of the system proxy")
 """For one worker, because the browsers need seconds to start."""
 
@@ -482,6 +486,35 @@ def set_proxy(session: SystemProxySession, host: str, port: int) -> None:
 
 
 # --- The watchdog --------------------------------------------------------------------------------
+
+
+def test_a_profile_for_the_settings_of_the_desktop_uses_those_from_before(
+    gnome: SystemProxySession, upstream: Squid
+) -> None:
+    """TrayProxy never uses its own PAC file, even if nothing tells what was set before."""
+    script = f'function FindProxyForURL() {{ return "PROXY {upstream.address}"; }}'
+    with PacServer(ok(script)) as server:
+        company = f"http://127.0.0.1:{server.port}/company.pac"
+        gnome.dconf.load({"/system/proxy/mode": "'auto'", AUTOCONFIG_URL: f"'{company}'"})
+        before = gnome.dconf.dump()
+        gnome.prepare(Profile("auto", "Auto", None, pac=PacSource(PacKind.SYSTEM)))
+
+        def evaluate() -> tuple[str, str]:
+            """Return the source of the script, and the proxy in use."""
+            arguments = ("pac", "eval", SITE, "--json", "--reload")
+            done = run_command(gnome.place, *arguments, environment=gnome.environment)
+            answer = json.loads(done.stdout)
+            return answer["source"], answer["used"]
+
+        with gnome.service() as service:
+            gnome.command("on", "--mode", "pac")
+            own = gnome.dconf.output("dconf", "read", AUTOCONFIG_URL).strip()
+            assert service.address in own
+            assert evaluate() == (company, upstream.url)
+            gnome.command("off")
+            assert gnome.dconf.dump() == before
+            gnome.dconf.load({AUTOCONFIG_URL: own})
+            assert evaluate() == ("system settings", "direct")
 
 
 def test_the_watchdog_is_small(
