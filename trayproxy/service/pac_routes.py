@@ -240,7 +240,11 @@ def refusal_of(profile: Profile, decision: Decision) -> Problem | None:
 
 def _decision_of_setting(setting: SystemSetting, url: str) -> Decision:
     """Return the decision about a URL of a system without a PAC script. The user, or the
-    administrator of this computer, has chosen its proxy."""
+    administrator of this computer, has chosen its proxy. A setting that cannot be used does not
+    allow direct connections."""
+    if setting.reason and setting.origin:
+        body = f"The settings of your system ({setting.origin}) cannot be used: {setting.reason}."
+        return Decision(problem=Problem(STILL_LOADING.id, STILL_LOADING.title, body))
     upstream = setting.http if url.startswith("http:") else setting.https
     if upstream is None or _is_bypassed(setting.bypass, url):
         return Decision((Direct(),), is_protected=True)

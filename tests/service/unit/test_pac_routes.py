@@ -246,6 +246,19 @@ async def test_a_system_without_a_script_may_have_a_proxy(
     assert (await bench.route(parse_target(method, target))).upstream == upstream
 
 
+async def test_a_setting_of_the_system_that_cannot_be_used_is_no_direct_connection() -> None:
+    setting = SystemSetting(origin="GNOME", reason="the address of its proxy cannot be used")
+    page = await PacBench(state=PacState(setting=setting)).routes.choose(SITE)
+    assert isinstance(page, ErrorPage)
+    assert page.code == "TP-501"
+    assert "(GNOME) cannot be used: the address of its proxy cannot be used." in page.body
+
+
+async def test_a_network_without_a_wpad_server_needs_no_proxy() -> None:
+    setting = SystemSetting(reason="the network has no server with a PAC script")
+    assert (await PacBench(state=PacState(setting=setting)).route()).is_direct
+
+
 SSO = replace(AUTO, sign_in=SignIn.SSO)
 
 
