@@ -4,6 +4,7 @@ The client side is a client connection, or, for preconnects and late responses, 
 client.
 """
 
+import logging
 import socket
 from collections.abc import Callable
 from math import inf
@@ -20,6 +21,8 @@ from trayproxy.engine.transfer.request_writer import ClientGoneError
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import RouteSource
 from trayproxy.http.request import Request
+
+logger = logging.getLogger(__name__)
 
 CLIENT_CHECK_INTERVAL_S = 0.5
 """Seconds between two checks whether a client is still connected while TrayProxy does not read from
@@ -229,6 +232,26 @@ class ClientDownstream(Downstream):
         for descriptor, mask in events.items():
             if registered.get(descriptor) != mask:
                 poller.register(descriptor, mask, on_event)
+
+    def try_register(self, events: dict[int, int] | None, on_event: ReadyHandler, uid: str) -> bool:
+        """Register for exactly these events, or as `register_idle` if there are none.
+
+        Return False, with a line in the log, if the system is out of memory, or the limit of a user
+        is exhausted (epoll_ctl(2)). `uid` is the connection in the log.
+        """
+        try:
+            if events is None:
+                self.register_idle(on_event)
+            else:
+                self.register(events, on_event)
+        except OSError as error:
+            logger.warning(
+                "connection %s closed, its descriptors cannot be registered: %s",
+                uid,
+                error.strerror,
+            )
+            return False
+        return True
 
     def release(self, descriptor: int) -> None:
         """Deregister a descriptor before it is closed or handed over; see `Downstream`."""

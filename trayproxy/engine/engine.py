@@ -57,6 +57,7 @@ class Engine:
     """The forwarding proxy: its listeners, its client connections, and their shared objects.
 
     Attributes:
+        routes: The routes of the requests at the engine's own address.
         listeners: The listeners, for listeners beside the engine's own address.
     """
 
@@ -84,6 +85,7 @@ class Engine:
         self.preconnector = Preconnector(context, auth)
         self.auth = replace(auth, preconnects=self.preconnector)
         self.access_control = parts.access_control
+        self.routes = parts.routes
         self._on_network_changed = parts.on_network_changed
         self._stale_timer: asyncio.TimerHandle | None = None
         self._suspend_detector = SuspendDetector(parts.sleep_clock, limits.min_suspend_s)

@@ -47,6 +47,7 @@ from trayproxy.service.refused_clients import RefusedClientReporter
 from trayproxy.service.request_handler import RequestHandler
 from trayproxy.service.routing_access import RoutingAccess
 from trayproxy.service.schemes import service_schemes
+from trayproxy.service.settings_changes import SettingsChanges
 from trayproxy.service.status_publisher import StatusPublisher, StatusSources
 from trayproxy.service.system_proxy_access import SystemProxyAccess
 from trayproxy.service.upstream_status import UpstreamStatus
@@ -173,6 +174,14 @@ def make_desk(
 
 
 @dataclass(frozen=True, slots=True)
+class UserParts:
+    """The connected front ends, and whether a user is present."""
+
+    front_ends: FrontEnds
+    presence: Presence
+
+
+@dataclass(frozen=True, slots=True)
 class ClientParts:
     """The names of connecting programs, the reports of refused ones and the access control."""
 
@@ -266,6 +275,40 @@ class OwnRequestStarter:
         )
 
 
+def make_further_listeners(
+    loop: asyncio.AbstractEventLoop,
+    engine: Engine,
+    publisher: StatusPublisher,
+    names: ProcessNames,
+    keyring: KeyringInventory,
+) -> "FurtherListeners":
+    """Return the listeners of the settings beside the local address."""
+    # Here, because most settings have no further listeners.
+    from trayproxy.service.further_listeners import FurtherListeners, ListenerParts
+
+    return FurtherListeners(
+        loop,
+        ListenerParts(
+            engine.listeners,
+            lambda: engine.context.own_address.port,
+            engine.access_control,
+            engine.routes,
+            keyring,
+            names,
+            publisher.set_listeners,
+            publisher.set_refused_devices,
+            engine.close_clients,
+            engine.context.connector.forget,
+        ),
+    )
+
+
+def serve_own_pac(engine: Engine, path: str, text: str) -> None:
+    """Serve the PAC file of the system proxy at a path of the local address."""
+    document = Document("application/x-ns-proxy-autoconfig", text.encode("ascii"))
+    engine.context.own_address.documents[path.encode()] = document
+
+
 class StopRequest:
     """The request to end the service, from a signal or a front end.
 
@@ -320,53 +363,45 @@ class Service:
         """
         self._options = options
         self._stop = StopRequest(paths.quit_mark)
-        self._store = SettingsStore(paths.config_file, paths.state / "last-good.toml")
-        problem = load_settings(self._store)
-        self._front_ends = FrontEnds()
-        self._publisher = StatusPublisher(
-            loop, self._front_ends.send_status, self._front_ends.has_subscribers
-        )
-        names = ProcessNames(loop)
-        refused = RefusedClientReporter(loop, names, self._publisher.set_refused_clients)
-        access_control = make_access_control(self._store.config.listen.allow_users, refused.record)
-        self._clients = ClientParts(names, refused, access_control)
+        store = SettingsStore(paths.config_file, paths.state / "last-good.toml")
+        self._settings = SettingsChanges(store)
+        problem = load_settings(store)
+        front_ends = FrontEnds()
+        self._users = UserParts(front_ends, Presence(loop, self._screen_locked))
+        self._publisher = StatusPublisher(loop, front_ends.send_status, front_ends.has_subscribers)
+        self._clients = self._make_clients(loop)
         logins = make_desk(
             loop,
             paths,
-            DeskChanges(self._front_ends, self._publisher.publish_soon),
-            names,
+            DeskChanges(front_ends, self._publisher.publish_soon),
+            self._clients.names,
             # With an upstream for this run only, neither settings nor passwords are written.
             saves_passwords=options.upstream is None,
         )
         self._desk = logins.desk
-        self._presence = Presence(loop, self._screen_locked)
-        self._routing = RoutingAccess(loop, paths, logins.desk, names.name_at)
+        self._routing = RoutingAccess(loop, paths, logins.desk, self._clients.names.name_at)
         self._engine = self._make_engine(loop, limits)
         self._publisher.attach(
             StatusSources(logins.desk, self._engine.context.counters, logins.keyring),
             self._engine.address,
         )
         self._apply_access_settings(problem)
-        self._port = self._make_port(
-            loop, on_ready, partial(self._make_further_listeners, loop, logins.keyring)
-        )
-        self._profiles = ProfileChanges(
-            logins.desk,
-            self._store,
-            self._routing.router,
-            self._publisher,
-            self._engine.forget_connections,
-        )
-        self._routing.attach(self._engine, self._profiles.get, self._publisher.upstream)
-        self._profiles.on_profiles_changed = self._routing.profiles_changed
+        self._port = self._make_port(loop, on_ready, logins.keyring)
+        self._profiles = self._make_profile_changes()
         self._system_proxy = self._make_system_proxy(paths)
         self._company_ca_file = cache(
             partial(make_company_ca_file, paths, is_kept=options.upstream is None)
         )
         self._server = Server(paths, self._make_request_handler(logins))
 
+    def _make_clients(self, loop: asyncio.AbstractEventLoop) -> ClientParts:
+        names = ProcessNames(loop)
+        refused = RefusedClientReporter(loop, names, self._publisher.set_refused_clients)
+        allowed = self._settings.store.config.listen.allow_users
+        return ClientParts(names, refused, make_access_control(allowed, refused.record))
+
     def _make_engine(self, loop: asyncio.AbstractEventLoop, limits: EngineLimits) -> Engine:
-        configured = self._store.config.listen
+        configured = self._settings.store.config.listen
         host, port = self._options.listen or (configured.local_host, configured.port)
         parts = EngineParts(
             self._desk.broker,
@@ -378,54 +413,42 @@ class Service:
         )
         return Engine(loop, parts, host, port)
 
-    def _make_further_listeners(
-        self, loop: asyncio.AbstractEventLoop, keyring: KeyringInventory
-    ) -> "FurtherListeners":
-        # Here, because most settings have no further listeners.
-        from trayproxy.service.further_listeners import FurtherListeners, ListenerParts
-
-        engine, publisher = self._engine, self._publisher
-        return FurtherListeners(
-            loop,
-            ListenerParts(
-                engine.listeners,
-                lambda: engine.context.own_address.port,
-                engine.access_control,
-                self._routing.router,
-                keyring,
-                self._clients.names,
-                publisher.set_listeners,
-                publisher.set_refused_devices,
-                engine.close_clients,
-                engine.context.connector.forget,
-            ),
+    def _make_profile_changes(self) -> ProfileChanges:
+        """Return the changes of the profiles, and connect the routing to its parts."""
+        engine, publisher, routing = self._engine, self._publisher, self._routing
+        changes = ProfileChanges(
+            self._desk, self._settings, routing.router, publisher, engine.forget_connections
         )
+        routing.attach(engine, changes.get, publisher.upstream)
+        changes.on_profiles_changed = routing.profiles_changed
+        return changes
 
     def _make_port(
         self,
         loop: asyncio.AbstractEventLoop,
         on_ready: Callable[[str], None],
-        make_further: "Callable[[], FurtherListeners]",
+        keyring: KeyringInventory,
     ) -> LocalPort:
-        other_loopback = OtherLoopback(
-            loop, self._engine, self._clients.names, self._publisher.set_other_loopback
-        )
+        engine, publisher, names = self._engine, self._publisher, self._clients.names
+        make_further = partial(make_further_listeners, loop, engine, publisher, names, keyring)
+        other_loopback = OtherLoopback(loop, engine, names, publisher.set_other_loopback)
 
         def on_listening(address: str) -> None:
             on_ready(address)
             self._system_proxy.start(address)
 
         return LocalPort(
-            self._engine,
-            self._publisher,
-            self._clients.names,
+            engine,
+            publisher,
+            names,
             other_loopback,
             on_listening,
             lambda: self._system_proxy.not_listening(),
             self._stop.event,
             # With an upstream for this run only, the settings do not apply.
             FurtherSettings(
-                lambda: Config() if self._options.upstream else self._store.config, make_further
+                lambda: Config() if self._options.upstream else self._settings.store.config,
+                make_further,
             ),
             waits=self._options.wait_for_port,
         )
@@ -435,16 +458,12 @@ class Service:
 
         With an upstream for this run only, the settings neither apply nor change.
         """
-
-        def serve_pac(path: str, text: str) -> None:
-            document = Document("application/x-ns-proxy-autoconfig", text.encode("ascii"))
-            self._engine.context.own_address.documents[path.encode()] = document
-
+        serve_pac = partial(serve_own_pac, self._engine)
         access = SystemProxyAccess(paths, self._publisher.set_system_proxy, serve_pac)
         self._profiles.on_bypass_changed = access.bypass_changed
         if self._options.upstream is None:
-            access.settings = lambda: self._store.config.system_proxy
-            access.save_settings = self._profiles.save_system_proxy
+            access.settings = lambda: self._settings.store.config.system_proxy
+            access.save_settings = self._settings.save_system_proxy
         return access
 
     def _make_request_handler(self, logins: DeskParts) -> RequestHandler:
@@ -456,7 +475,7 @@ class Service:
         own_requests = OwnRequestStarter(
             logins,
             engine,
-            self._store,
+            self._settings.store,
             self._publisher.upstream,
             self._company_ca_file,
             certificates,
@@ -467,11 +486,12 @@ class Service:
         return RequestHandler(
             desk,
             self._profiles,
+            self._settings,
             self._publisher,
-            self._front_ends,
+            self._users.front_ends,
             self._port,
             self._system_proxy,
-            self._presence,
+            self._users.presence,
             own_requests.check,
             self._routing,
             own_requests.verify_and_save,
@@ -499,7 +519,7 @@ class Service:
             await self._server.close()
 
     async def _run_with_front_ends(self) -> int:
-        options, config = self._options, self._store.config
+        options, config = self._options, self._settings.store.config
         try:
             profile = first_profile(options, config)
             self._profiles.start(profile, directly=starts_directly(options, config))
@@ -564,14 +584,10 @@ class Service:
     def _start_network_rules(self, loop: asyncio.AbstractEventLoop) -> "NetworkProfiles":
         """Use profiles by the network from now on."""
         # Here, because programs can connect already and need not wait for the import.
-        from trayproxy.service.network_profiles import NetworkProfiles, can_reach
+        from trayproxy.service.network_profiles import NetworkProfiles, answers
 
         upstream = self._publisher.upstream
-
-        async def reach(profile: Profile) -> bool:
-            fixed = await self._routing.upstreams_soon(profile)
-            return fixed is not None and await can_reach(self._engine.context.connector, fixed)
-
+        reach = partial(answers, self._routing.upstreams_soon, self._engine.context.connector)
         rules = NetworkProfiles(loop, self._profiles, reach, upstream.network_portal)
         self._profiles.network_rules = rules
         upstream.on_unreachable = rules.upstream_unreachable
@@ -609,18 +625,18 @@ class Service:
         settings file itself.
         """
         about_users = apply_allowed_users(
-            self._clients.access_control, self._store.config.listen.allow_users
+            self._clients.access_control, self._settings.store.config.listen.allow_users
         )
         self._publisher.notices = (*((problem,) if problem else ()), *about_users)
 
     async def _close(self) -> None:
         """Stop the parts in the order of their dependencies."""
-        self._front_ends.broadcast(Quitting())
+        self._users.front_ends.broadcast(Quitting())
         # First, because a session that ends may kill this process soon.
         await self._system_proxy.close(session_ends=self._stop.session_ends)
         if self._company_ca_file.cache_info().currsize:
             self._company_ca_file().close()
-        self._presence.close()
+        self._users.presence.close()
         self._desk.close()
         self._port.close()
         self._routing.close()  # Before the engine, as requests may wait for a script.

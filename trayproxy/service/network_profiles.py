@@ -54,6 +54,17 @@ async def read_system_network() -> "NetworkIdentity":
     return await asyncio.to_thread(lambda: network_reader()())
 
 
+async def answers(
+    upstreams_of: Callable[[Profile], Awaitable[Profile | None]],
+    connector: Connector,
+    profile: Profile,
+) -> bool:
+    """Return whether a proxy of a profile accepts a connection. `upstreams_of` returns a profile
+    with fixed upstreams for an automatic profile, None if its script names none."""
+    fixed = await upstreams_of(profile)
+    return fixed is not None and await can_reach(connector, fixed)
+
+
 async def can_reach(connector: Connector, profile: Profile) -> bool:
     """Return whether a proxy of a profile accepts a connection within `PROBE_LIMIT_S`.
 

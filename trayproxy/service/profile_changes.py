@@ -10,19 +10,19 @@ from typing import Protocol
 
 from trayproxy.control.messages import (
     MAX_DIRECT_S,
-    ChangeListeners,
     NetworkSwitch,
     SwitchCause,
 )
 from trayproxy.desk.desk import Desk
 from trayproxy.domain.problem import Problem
 from trayproxy.options import RunOptions
-from trayproxy.profiles.config import Config, SystemProxySettings
+from trayproxy.profiles.config import Config
 from trayproxy.profiles.consistency import check_profile
 from trayproxy.profiles.pac_source import PacSource
 from trayproxy.profiles.profile import DIRECT_ID, Profile, ProfileError
-from trayproxy.profiles.store import SettingsError, SettingsStore
+from trayproxy.profiles.store import SettingsError
 from trayproxy.service.router import Router
+from trayproxy.service.settings_changes import SettingsChanges
 from trayproxy.service.status_publisher import StatusPublisher
 
 logger = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class ProfileChanges:
     def __init__(
         self,
         desk: Desk,
-        store: SettingsStore,
+        settings: SettingsChanges,
         router: Router,
         publisher: StatusPublisher,
         forget_connections: Callable[[], None],
@@ -172,11 +172,11 @@ class ProfileChanges:
         self.on_profiles_changed: Callable[[], None] = lambda: None
         self.network_rules: NetworkRules = NoNetworkRules()
         self._desk = desk
-        self._store = store
+        self._store = settings.store
+        self._save = settings.save
         self._router = router
         self._publisher = publisher
         self._forget_connections = forget_connections
-        self._save_lock = asyncio.Lock()
         self._user_saves: set[asyncio.Task[None]] = set()
         self._temporary: Profile | None = None
         self._detour = Detour(publisher.set_direct_until, self._detour_ended)
@@ -404,42 +404,3 @@ class ProfileChanges:
     def _shown_profiles(self) -> tuple[Profile, ...]:
         profiles = self._store.config.profiles
         return profiles if self._temporary is None else (self._temporary, *profiles)
-
-    async def save_system_proxy(self, settings: SystemProxySettings) -> None:
-        """Save the settings of the system proxy.
-
-        Raises:
-            SettingsError: The settings file was not written.
-        """
-        await self._save(lambda config: replace(config, system_proxy=settings))
-
-    async def change_listeners(self, request: ChangeListeners) -> None:
-        """Save the settings of the listeners beside the local address.
-
-        Raises:
-            ProfileError: A setting is invalid.
-            SettingsError: The settings file was not written.
-        """
-        # Here, because they are rarely changed.
-        from trayproxy.profiles.listener_checks import changed_listeners
-
-        await self._save(
-            lambda config: changed_listeners(
-                config,
-                request.forwards,
-                request.devices,
-                devices_password=request.devices_password,
-                containers=request.containers,
-            )
-        )
-
-    async def _save(self, change: Callable[[Config], Config]) -> None:
-        """Change the settings file in a thread, because writing waits for the disk.
-
-        If the file was changed outside, it is loaded first, so no change is lost.
-        """
-        async with self._save_lock:
-            if await asyncio.to_thread(self._store.is_changed_on_disk):
-                await asyncio.to_thread(self._store.load)
-            config = change(self._store.config)
-            await asyncio.to_thread(self._store.save, config)

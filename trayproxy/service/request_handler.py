@@ -56,6 +56,7 @@ from trayproxy.service.local_port import LocalPort
 from trayproxy.service.presence import Presence
 from trayproxy.service.profile_changes import ProfileChanges, UnknownProfileError
 from trayproxy.service.routing_access import RoutingAccess
+from trayproxy.service.settings_changes import SettingsChanges
 from trayproxy.service.status_publisher import StatusPublisher
 from trayproxy.service.system_proxy_access import SystemProxyAccess
 
@@ -84,6 +85,7 @@ class RequestHandler:
     Attributes:
         desk: Has the prompts and the logins.
         profiles: Changes the profiles.
+        settings: Changes the other settings.
         publisher: Has the status.
         front_ends: The connected front ends.
         port: The local port.
@@ -101,6 +103,7 @@ class RequestHandler:
 
     desk: Desk
     profiles: ProfileChanges
+    settings: SettingsChanges
     publisher: StatusPublisher
     front_ends: FrontEnds
     port: LocalPort
@@ -208,7 +211,7 @@ class RequestHandler:
         if isinstance(request, SaveDevicesPassword):
             problem = await self.port.use_further().save_password(request.login)
             return _reply(problem, ExitCode.KEYRING)
-        await self.profiles.change_listeners(request)
+        await self.settings.change_listeners(request)
         self.port.settings_changed()
         if self.port.further is not None:
             await self.port.further.wait()  # The next command must see the listeners.

@@ -23,6 +23,7 @@ from trayproxy.service.profile_changes import (
     starts_directly,
 )
 from trayproxy.service.router import Router
+from trayproxy.service.settings_changes import SettingsChanges
 from trayproxy.service.status_publisher import StatusPublisher
 
 CONFIG = Config(active="office", profiles=(OFFICE, LAB))
@@ -67,7 +68,11 @@ class ChangesHarness:
         self.publisher = StatusPublisher(loop, lambda status: None, lambda: False)
         self.forgotten = 0
         self.profiles = ProfileChanges(
-            cast(Desk, self.desk), self.store, self.router, self.publisher, self._forget
+            cast(Desk, self.desk),
+            SettingsChanges(self.store),
+            self.router,
+            self.publisher,
+            self._forget,
         )
         config = self.store.config
         self.profiles.start(config.profile, directly=config.is_direct)

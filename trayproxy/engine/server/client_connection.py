@@ -16,10 +16,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trayproxy.desk.broker import SilentUpstream
 from trayproxy.desk.credentials import Credentials
 from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.engine.context import EngineContext
@@ -42,20 +40,24 @@ from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_py import Work
+from trayproxy.engine.server.client_protocols import speaks_socks, tunnel_session
 from trayproxy.engine.server.listener_use import ListenerUse
+from trayproxy.engine.server.periodic_checks import (
+    Silence,
+    disconnect_if_stalled,
+    keep_connections_alive,
+    keep_tunnel_alive,
+    limit_half_closed,
+    report_overdue_response,
+)
 from trayproxy.engine.server.refused_connections import RefusedConnections
 from trayproxy.engine.transfer.tunnel import Tunnel
 from trayproxy.engine.upstream.pool import UpstreamConnection
-from trayproxy.http.target import Authority
 
 if TYPE_CHECKING:
-    from trayproxy.engine.forward.client_password import VerifyLogin
     from trayproxy.engine.forward.tunnel_session import TunnelSession
 
 logger = logging.getLogger(__name__)
-
-_SOCKS5 = 5
-"""The first octet of a SOCKS5 client (RFC 1928, section 3). No HTTP request begins with it."""
 
 
 class AcceptedConnection(NamedTuple):
@@ -112,7 +114,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self.sent: SentRequest | None = None
         self._request_loop: RequestLoop | TunnelSession | None = None
         self._has_sent_request = False
-        self._silence: tuple[int, float] | None = None
+        self._silence: Silence | None = None
 
     create = staticmethod(AcceptedConnection)
 
@@ -127,15 +129,14 @@ class ClientConnection(Work[AcceptedConnection]):
                 self._services.refused_connections.answer_then_close(
                     downstream.client.socket, access_control.inquiry, access_control.refusal
                 )
-            downstream.reset_on_close()
-            self._finish()
+            self._reset()
             return
         is_full = context.counters.active > context.limits.max_clients
-        if is_full and use.target is None:
-            self._start(RequestLoop(downstream, self._services.auth, self._resume, is_refused=True))
-            return
         if use.target is not None:
-            self._start_forward(use.target, is_full=is_full)
+            self._reset() if is_full else self._start_session()
+            return
+        if is_full:
+            self._start(RequestLoop(downstream, self._services.auth, self._resume, is_refused=True))
             return
         self._on_event(downstream.client.descriptor, READ)
         if self.sent is None and self._request_loop is None:
@@ -214,36 +215,18 @@ class ClientConnection(Work[AcceptedConnection]):
                 downstream.keep_connecting(result.stream.socket)
             elif result is UPSTREAM_BROKEN:
                 downstream.drop_upstream()
-            inbox = downstream.client.inbox
-            if not self._has_sent_request and inbox and inbox[0] == _SOCKS5:
+            if not self._has_sent_request and speaks_socks(downstream):
                 self._start_session()
                 return
             sent, self.sent = self.sent, None
-            auth, verify = self._services.auth, self._verify()
+            auth, verify = self._services.auth, self.work.use.verify_for(self.work.peer)
             loop = RequestLoop(downstream, auth, self._resume, sent, rest, verify=verify)
             self._start(loop)
 
-    def _verify(self) -> "VerifyLogin | None":
-        """Return the check of the password that the client must send; None without one. A program
-        of this computer needs none, whichever address it uses."""
-        use = self.work.use
-        is_needed = use.verify is not None and not use.access_control.is_local(self.work.peer)
-        return use.verify if is_needed else None
-
-    def _start_forward(self, target: Authority, *, is_full: bool) -> None:
-        if is_full:
-            self.downstream.reset_on_close()
-            self._finish()
-        else:
-            self._start_session(target)
-
-    def _start_session(self, target: Authority | None = None) -> None:
-        """Serve a client of a fixed forward to this target, or of SOCKS5."""
-        # Here, since most clients speak HTTP.
-        from trayproxy.engine.forward.tunnel_session import TunnelSession
-
-        auth, verify = self._services.auth, self._verify()
-        self._start(TunnelSession(self.downstream, auth, self._resume, target, verify))
+    def _start_session(self) -> None:
+        _, peer, _, use = self.work
+        auth = self._services.auth
+        self._start(tunnel_session(self.downstream, auth, use, peer, self._resume))
 
     def _start(self, request_loop: "RequestLoop | TunnelSession") -> None:
         self._has_sent_request = True
@@ -296,33 +279,22 @@ class ClientConnection(Work[AcceptedConnection]):
         if tunnel.is_over:
             self._finish()
             return
-        downstream = self.downstream
-        if downstream.deadline is None and (tunnel.up.is_over or tunnel.down.is_over):
-            # One side has finished sending; limit how long the other side may be silent.
-            downstream.set_deadline(downstream.context.limits.half_closed_s)
+        limit_half_closed(tunnel, self.downstream)
         self._register(tunnel.events)
 
     def _register(self, events: dict[int, int] | None = None) -> None:
-        """Register for exactly these events; None for the data from the client and from its
-        reserved upstream connection."""
-        try:
-            if events is None:
-                self.downstream.register_idle(self._on_event)
-            else:
-                self.downstream.register(events, self._on_event)
-        except OSError as error:
-            # The system is out of memory, or the limit of a user is exhausted (epoll_ctl(2)).
-            logger.warning(
-                "connection %s closed, its descriptors cannot be registered: %s",
-                self.uid,
-                error.strerror,
-            )
+        """Register for exactly these events; see `ClientDownstream.try_register`."""
+        if not self.downstream.try_register(events, self._on_event, self.uid):
             self._finish()
 
     def _fail(self, error: Exception) -> None:
         """Close the connection after an error. An OSError says that a peer has disconnected."""
         if not isinstance(error, OSError):
             logger.error("connection %s failed", self.uid, exc_info=error)
+        self._finish()
+
+    def _reset(self) -> None:
+        self.downstream.reset_on_close()
         self._finish()
 
     def _finish(self) -> None:
@@ -332,53 +304,29 @@ class ClientConnection(Work[AcceptedConnection]):
 
     def is_inactive(self) -> bool:
         """Return whether the deadline has passed. The executor calls this once a second."""
-        tunnel, downstream = self.tunnel, self.downstream
+        downstream = self.downstream
         upstream = downstream.upstream
-        if tunnel is not None:
-            if not tunnel.has_keepalive:
-                tunnel.enable_keepalive()
-            if downstream.deadline is not None and tunnel.has_moved():
-                downstream.set_deadline(downstream.context.limits.half_closed_s)
+        if self.tunnel is not None:
+            keep_tunnel_alive(self.tunnel, downstream)
         elif upstream is not None:
-            for stream in (downstream.client, upstream.stream):
-                if not stream.has_keepalive:
-                    stream.enable_keepalive()  # The response may take minutes.
+            keep_connections_alive(downstream, upstream)
             if not self.is_between_requests:
-                self._replace_if_stalled(upstream)
-                self._report_overdue_response(upstream)
+                self._check_request(upstream)
         return downstream.deadline is not None and (
             downstream.context.loop.time() >= downstream.deadline
         )
 
-    def _replace_if_stalled(self, upstream: UpstreamConnection) -> None:
-        """End a reused connection if the next hop has not even received the request; the request is
-        then sent again on a new connection (`trayproxy.engine.proxy_auth.repeat_rules`).
-
-        A gateway may forget a connection without a word. TCP alone gives up after a quarter of an
-        hour. The fast path sends only requests that may be repeated.
-        """
+    def _check_request(self, upstream: UpstreamConnection) -> None:
+        # The fast path sends only requests that may be repeated.
         may_be_replaced = upstream.may_be_replaced or self.sent is not None
-        if upstream.response_count and may_be_replaced and upstream.stream.is_stalled:
-            logger.info("connection %s: the upstream connection is dead", self.uid)
-            upstream.stream.disconnect()
-
-    def _report_overdue_response(self, upstream: UpstreamConnection) -> None:
-        """Report to the desk if a login is pending and the next hop sends no responses at all.
-
-        `_silence` is the number of its responses and the time since there are no more.
-        """
-        context, credentials = self.downstream.context, self.unanswered_credentials
-        route = upstream.route
-        if credentials is None or route is None:
-            self._silence = None
-            return
-        now, responses = context.loop.time(), route.activity.responses
-        if self._silence is None or self._silence[0] != responses:
-            self._silence = responses, now
-        elif now - self._silence[1] >= context.limits.silent_upstream_s:
-            self._silence = responses, inf  # Report once, until there is a response.
-            count = self._services.count_unanswered(credentials)
-            context.broker.report(credentials, SilentUpstream(count))
+        disconnect_if_stalled(upstream, self.uid, may_be_replaced=may_be_replaced)
+        self._silence = report_overdue_response(
+            self.downstream.context,
+            upstream,
+            self.unanswered_credentials,
+            self._silence,
+            self._services.count_unanswered,
+        )
 
     @property
     def unanswered_credentials(self) -> Credentials | None:

@@ -1,7 +1,7 @@
 """How the connections of a listener are served."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trayproxy.engine.server.access_control import ConnectionAccess
 from trayproxy.engine.upstream.route import Route, RouteChoice, RouteClient, RouteSource
@@ -30,6 +30,12 @@ class ListenerUse:
     access_control: ConnectionAccess
     target: Authority | None = None
     verify: "VerifyLogin | None" = None
+
+    def verify_for(self, peer: tuple[Any, ...]) -> "VerifyLogin | None":
+        """Return the check of the password that a client must send; None if it needs none, like
+        every program of this computer. `peer` is the address of the client."""
+        is_needed = self.verify is not None and not self.access_control.is_local(peer)
+        return self.verify if is_needed else None
 
     def with_password(self, verify: "VerifyLogin") -> "ListenerUse":
         """Return the same use for clients that must send a password."""
