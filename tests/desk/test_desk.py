@@ -940,6 +940,22 @@ def test_a_login_refused_by_a_site_is_verified_at_another_site(harness: DeskHarn
     assert tries[0] == "github.com:443"
 
 
+def test_a_login_of_several_proxies_is_known_by_the_address_of_the_proxy_that_refuses_it(
+    harness: DeskHarness,
+) -> None:
+    asked: list[str] = []
+
+    def addresses_of(url: str) -> tuple[str, ...]:
+        asked.append(url)
+        return ("192.0.2.1:8080",)
+
+    harness.desk.broker.addresses_of = addresses_of
+    shared = ("*.corp.example:8080",)
+    automatic = replace(OFFICE, upstream=None, pac=PacSource(PacKind.SYSTEM), shared_sign_in=shared)
+    harness.challenge(profile=automatic.via(Upstream("a.corp.example", 8080)))
+    assert asked == ["http://a.corp.example:8080"]
+
+
 # --- Preconnects ----------------------------------------------------------------------------------
 
 

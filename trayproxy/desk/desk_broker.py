@@ -213,7 +213,7 @@ class DeskBroker:
                     pending.program,
                     pending.is_own,
                     pending.refused_with,
-                    self._addresses(upstream_id),
+                    self._addresses(upstream_id, profile),
                 )
             )
         return future
@@ -321,9 +321,14 @@ class DeskBroker:
         number = self._last_number
         return number, CredentialsFuture(self._loop, partial(self._client_left, number))
 
-    def _addresses(self, upstream_id: UpstreamId) -> tuple[str, ...]:
-        """Return the addresses of an upstream, after storing them in the history."""
-        addresses = self.addresses_of(upstream_id.upstream)
+    def _addresses(self, upstream_id: UpstreamId, profile: Profile) -> tuple[str, ...]:
+        """Return the addresses of an upstream, after storing them in the history.
+
+        With a login for several upstreams, they are those of the upstream of the request.
+        """
+        own = profile.upstream
+        is_own = own is not None and profile.login_key(own) == upstream_id.upstream
+        addresses = self.addresses_of(str(own) if is_own else upstream_id.upstream)
         if addresses:
             self._history.set_addresses(upstream_id, addresses)
         return addresses
