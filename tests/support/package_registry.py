@@ -6,13 +6,16 @@
 ``/npm/demo``               npm, yarn and pnpm
 ``/cargo/…``                a sparse registry of cargo
 ``/go/example.com/demo/…``  a module proxy of Go
-``/maven/…``                a repository of Maven, with the project ``demo:parent:1``
+``/maven/…``                a repository of Maven and Gradle, with the project ``demo:parent:1``
+``/dnf/repodata/…``         a repository of DNF, without packages
+``/v2/…``                   an image of containers, ``demo:1`` (OCI Distribution Specification)
 =========================== ======================================================================
 """
 
 import io
 import json
 import socket
+import tarfile
 import zipfile
 from hashlib import sha1, sha256
 from typing import TYPE_CHECKING
@@ -31,6 +34,17 @@ _PARENT = b"""\
   <packaging>pom</packaging>
 </project>
 """
+_PACKAGES = b'<metadata xmlns="http://linux.duke.edu/metadata/common" packages="0"/>\n'
+_REPOSITORY = f"""\
+<repomd xmlns="http://linux.duke.edu/metadata/repo">
+  <revision>1</revision>
+  <data type="primary">
+    <checksum type="sha256">{sha256(_PACKAGES).hexdigest()}</checksum>
+    <location href="repodata/primary.xml"/>
+  </data>
+</repomd>
+""".encode()
+_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 class PackageRegistry(LoopbackServer):
@@ -55,6 +69,9 @@ class PackageRegistry(LoopbackServer):
             "/go/example.com/demo/@v/v1.0.0.info": b'{"Version": "v1.0.0"}',
             "/maven/demo/parent/1/parent-1.pom": _PARENT,
             "/maven/demo/parent/1/parent-1.pom.sha1": _sha1(_PARENT),
+            "/dnf/repodata/repomd.xml": _REPOSITORY,
+            "/dnf/repodata/primary.xml": _PACKAGES,
+            **_image(),
         }
 
     def url(self, path: str) -> str:
@@ -83,6 +100,8 @@ class PackageRegistry(LoopbackServer):
 def _content_type(path: str) -> str:
     if path.startswith("/simple/"):
         return "text/html"
+    if path.startswith("/v2/demo/manifests/"):
+        return _MANIFEST_TYPE
     return "application/json" if path.startswith("/npm/") else "application/octet-stream"
 
 
@@ -100,6 +119,42 @@ def _wheel() -> bytes:
 def _crate() -> bytes:
     line = {"name": "demo", "vers": "1.0.0", "deps": [], "cksum": "0" * 64, "features": {}}
     return (json.dumps({**line, "yanked": False}) + "\n").encode()
+
+
+def _image() -> dict[str, bytes]:
+    """Return the pages of an image with one empty layer (OCI Image Format Specification)."""
+    with io.BytesIO() as archive:
+        tarfile.open(fileobj=archive, mode="w").close()
+        layer = archive.getvalue()
+    roots = {"type": "layers", "diff_ids": [_digest(layer)]}
+    config = _json({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": roots})
+    kind = "application/vnd.oci.image"
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST_TYPE,
+            "config": _descriptor(f"{kind}.config.v1+json", config),
+            "layers": [_descriptor(f"{kind}.layer.v1.tar", layer)],
+        }
+    )
+    return {
+        "/v2/": b"{}",
+        "/v2/demo/manifests/1": manifest,
+        f"/v2/demo/manifests/{_digest(manifest)}": manifest,
+        **{f"/v2/demo/blobs/{_digest(blob)}": blob for blob in (config, layer)},
+    }
+
+
+def _descriptor(kind: str, blob: bytes) -> dict[str, object]:
+    return {"mediaType": kind, "digest": _digest(blob), "size": len(blob)}
+
+
+def _digest(octets: bytes) -> str:
+    return f"sha256:{sha256(octets).hexdigest()}"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 def _sha1(octets: bytes) -> bytes:
