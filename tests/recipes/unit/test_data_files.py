@@ -321,7 +321,7 @@ systemProp.https.proxyPort=3128
     ),
     FileCase(
         "dotnet",
-        "NuGet.Config",
+        ".nuget/NuGet/NuGet.Config",
         """\
 <?xml version="1.0" encoding="utf-8"?>
 <configuration>
@@ -572,6 +572,7 @@ PREFERENCES = "Library/Application Support"
         ("podman", LINUX, {"CONTAINERS_CONF": "/c.conf"}, (), "/c.conf"),
         ("wget", MACOS, {"WGETRC": "/w"}, (), "/w"),
         ("dotnet", LINUX, {}, (), None),
+        ("dotnet", LINUX, {}, ("~/.config/NuGet/NuGet.Config",), "~/.config/NuGet/NuGet.Config"),
         ("dotnet", MACOS, {}, ("~/.nuget/NuGet/NuGet.Config",), "~/.nuget/NuGet/NuGet.Config"),
         ("vscode", LINUX, {}, (), "~/.config/Code/User/settings.json"),
         ("vscode", MACOS, {}, (), f"~/{PREFERENCES}/Code/User/settings.json"),
