@@ -300,11 +300,13 @@ class FakeRoutes:
     Attributes:
         profile: The active profile; None without a profile.
         direct: The hosts with a direct route; ``*`` for all hosts.
+        depend_on_network: True if the routes are like those of a PAC script.
         asked: The hosts whose routes were chosen outside the fast path.
     """
 
     profile: Profile | None
     direct: set[str] = field(default_factory=set)
+    depend_on_network: bool = False
     asked: list[str] = field(default_factory=list)
     _routes: dict[tuple[str, bool], Route] = field(default_factory=dict)
 
@@ -327,6 +329,7 @@ class FakeRoutes:
         if route is None or route.profile is not profile:
             # One object per route and profile: the engine compares routes by identity.
             route = Route.direct(profile) if is_direct else Route.via_profile(profile)
+            route = replace(route, depends_on_network=self.depend_on_network)
             self._routes[key] = route
         return route
 

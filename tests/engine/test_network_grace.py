@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from threading import Event
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ from tests.engine.fakes import LOGIN, FakeBroker, office
 from tests.engine.recorder import Recorder
 from tests.engine.running import Running
 from tests.engine.wire import connect, get
-from tests.support.scripted_upstream import ScriptedConnection
+from tests.support.process_output import PATIENCE
+from tests.support.scripted_upstream import OK, ScriptedConnection, answering
 from trayproxy.engine.limits import EngineLimits
 from trayproxy.engine.net.fd_task import Pause
 from trayproxy.engine.net.resolver import Address, Resolver
@@ -22,6 +24,7 @@ from trayproxy.profiles.profile import Profile, ProxyScheme, Upstream
 
 NAME = "proxy.office.test"
 GET = get(b"http://origin.test/")
+CONTENT = b"\r\nContent-Length: 3\r\n\r\nabc"
 
 
 class FakeResolver(Resolver):
@@ -122,6 +125,60 @@ def test_a_connection_attempt_is_restarted_after_a_network_change(
         assert client.reply().status == 200
         assert monotonic() - before < EngineLimits().connect_s
     assert resolver.asked == 2
+
+
+@pytest.mark.parametrize("depends_on_network", [True, False])
+def test_a_route_that_depends_on_the_network_is_chosen_again_after_a_change(
+    start: Start, recorder: Recorder, nowhere: int, *, depends_on_network: bool
+) -> None:
+    """A PAC script names the proxy of the new network, which may be none."""
+    engine = start(office(nowhere), limits=EngineLimits(connect_total_s=0.5, network_grace_s=0.1))
+    engine.routes.depend_on_network = depends_on_network
+    with engine.connect() as client:
+        client.send(GET)
+        engine.until(lambda: engine.routes.asked == ["origin.test"], "the attempt")
+        engine.routes.profile = office(recorder.port)
+        engine.call(engine.engine.network_changed)
+        assert client.reply().status == (200 if depends_on_network else 504)
+
+
+@pytest.mark.parametrize(
+    ("depends_on_network", "request_octets", "connections"),
+    [
+        (True, GET, (1, 1)),
+        (False, GET, (2, 0)),
+        # The content was read by then.
+        (True, GET.replace(b"GET", b"PUT").replace(b"\r\n\r\n", CONTENT), (2, 0)),
+    ],
+)
+def test_after_the_loss_of_a_kept_connection_too(
+    start: Start,
+    script: MakeUpstream,
+    *,
+    depends_on_network: bool,
+    request_octets: bytes,
+    connections: tuple[int, int],
+) -> None:
+    has_moved = Event()
+
+    def lose_second(peer: ScriptedConnection) -> None:
+        peer.read_head()
+        peer.send(OK)
+        peer.read_head()
+        assert has_moved.wait(PATIENCE)
+
+    old, new = script(lose_second, answering(OK)), script(answering(OK))
+    engine = start(office(old.port))
+    engine.routes.depend_on_network = depends_on_network
+    with engine.connect() as client:
+        assert client.ask(GET).status == 200
+        client.send(request_octets)
+        old.peer(1).wait_for(b"\r\n\r\n" + request_octets[:4])
+        engine.routes.profile = office(new.port)
+        engine.call(engine.engine.network_changed)
+        has_moved.set()
+        assert client.reply().status == 200
+    assert (len(old.peers), len(new.peers)) == connections
 
 
 def test_a_sent_login_is_not_repeated_after_a_network_change(

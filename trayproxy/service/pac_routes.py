@@ -199,9 +199,9 @@ class PacRoutes:
     def _hop_route(self, hop: Hop, decision: Decision) -> Route:
         profile = self._profile
         if isinstance(hop, Direct):
-            return Route.direct(profile)
+            return replace(Route.direct(profile), depends_on_network=True)
         only = restricted(profile, hop, decision).via(hop)
-        route = Route.via_profile(only)
+        route = replace(Route.via_profile(only), depends_on_network=True)
         if only.sign_in is profile.sign_in:
             return route
         return replace(route, sign_in_refusal=script_is_not_protected(profile.name, str(hop)))

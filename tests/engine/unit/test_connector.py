@@ -74,7 +74,7 @@ class ConnectorScenario:
             loop, EngineLimits(), broker, lambda addresses: self.has_own_address
         )
         self.connector.resolver = SimpleNamespace(look_up=self._look_up)  # type: ignore[assignment]
-        grace: Any = SimpleNamespace(is_active=False, change="a change")
+        grace: Any = SimpleNamespace(is_active=False, change="a change", changes=0)
         self.grace = self.connector.network_grace = grace
         monkeypatch.setattr(module, "connect", self._connect)
 

@@ -118,7 +118,9 @@ class FastPathScenario:
                 take=lambda key: self.idle,
                 drop=self.dropped.append,
             ),
-            connector=SimpleNamespace(sole_address=lambda route: self.address),
+            connector=SimpleNamespace(
+                sole_address=lambda route: self.address, network_grace=SimpleNamespace(changes=0)
+            ),
             counters=SimpleNamespace(received=0),
             observer=SimpleNamespace(reached=lambda route: None),
             pipe_pool=None,

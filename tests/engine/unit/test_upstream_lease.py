@@ -145,7 +145,7 @@ class LeaseScenario:
             limits=EngineLimits(max_early_octets=10),
             loop=SimpleNamespace(time=lambda: self.now),
             pool=pool,
-            connector=SimpleNamespace(open=open_stream),
+            connector=SimpleNamespace(open=open_stream, network_grace=SimpleNamespace(changes=0)),
             failover=SimpleNamespace(
                 mark_alive=recording("alive"), mark_silent=recording("silent")
             ),

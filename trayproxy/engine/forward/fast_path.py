@@ -140,8 +140,9 @@ def _find_connection(
     address = context.connector.sole_address(cached.route)
     if address is None:
         return None
+    network = context.connector.network_grace.changes
     try:
-        return UpstreamConnection(SocketStream(start_connect(address)), cached.pool_key)
+        return UpstreamConnection(SocketStream(start_connect(address)), cached.pool_key, network)
     except OSError:
         return None
 

@@ -28,7 +28,7 @@ from trayproxy.engine.transfer.response_reader import (
     SignInFirstError,
 )
 from trayproxy.engine.transfer.tunnel import Tunnel
-from trayproxy.engine.upstream.connector import UnreachableError
+from trayproxy.engine.upstream.connector import RouteOutdatedError, UnreachableError
 from trayproxy.engine.upstream.pool import UpstreamConnection
 from trayproxy.engine.upstream.route import Route, RouteChoice
 from trayproxy.http.framing import Length, NoBody
@@ -44,8 +44,9 @@ MAX_UNANSWERED = 2
 class Forwarder:
     """Forwards one request.
 
-    The route and its profile are determined at the start of the request. A profile switch in the
-    meantime does not affect the request.
+    The route and its profile are determined at the start of the request, and again only after a
+    change of the network (`RouteOutdatedError`). A profile switch in the meantime does not affect
+    the request.
     """
 
     def __init__(
@@ -86,7 +87,11 @@ class Forwarder:
         preferred = route
         if route.fallbacks and self._sent is None:
             route = self._context.failover.choose(route) or route
-        self._lease = UpstreamLease(self._downstream, self._auth, self._request, preferred, route)
+        grace = self._context.connector.network_grace
+        network = grace.changes if self._sent is None else self._sent.network
+        self._lease = UpstreamLease(
+            self._downstream, self._auth, self._request, preferred, route, network
+        )
         self._attempts = Attempts(self._downstream, self._request, self._lease)
         framing = self._request.framing
         is_too_large = isinstance(framing, Length) and framing.octets > MAX_REPLAYABLE
@@ -97,6 +102,8 @@ class Forwarder:
         writer = RequestWriter(self._downstream.client, framing, replay_buffer)
         try:
             return await self._send_until_answered(writer, may_sign_in_first=is_too_large)
+        except RouteOutdatedError:
+            self._sent, self._dead, self._failure = None, (), None
         except RequestRefusedError as refused:
             return await self._refuse(refused.page)
         except RequestBodyError as error:
@@ -110,6 +117,7 @@ class Forwarder:
             raise
         finally:
             replay_buffer.close()
+        return await self.forward()  # By the route for the present network.
 
     async def _choose_route(self) -> RouteChoice:
         """Return the route of the request, or the error page to answer it with.
@@ -166,6 +174,11 @@ class Forwarder:
                 if attempts.known_credentials() is not None:
                     raise RequestRefusedError(error_pages.TOO_LARGE_BUT_SIGNED_IN) from None
                 raise
+            except RouteOutdatedError:
+                if not writer.body_started:
+                    raise
+                lease.keep_route()
+                attempt = attempts.unchallenged()
             except UnreachableError as error:
                 self._fail_over(error, writer)
                 attempt = attempts.unchallenged()

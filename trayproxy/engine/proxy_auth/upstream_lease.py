@@ -32,7 +32,19 @@ class UpstreamLease:
         request: Request,
         preferred_route: Route,
         route: Route,
+        network: int | None = None,
     ) -> None:
+        """Create a lease without a connection.
+
+        Args:
+            downstream: The connection of the client.
+            auth: The means of signing in.
+            request: The request.
+            preferred_route: See the class.
+            route: The route of the request.
+            network: `NetworkGrace.changes` at the time when the route was chosen, if it can be
+                chosen again (`RouteOutdatedError`).
+        """
         self.auth = auth
         self.route = route
         self.preferred_route = preferred_route
@@ -40,6 +52,7 @@ class UpstreamLease:
         self._downstream = downstream
         self._context = downstream.context
         self._request = request
+        self._network = network
         self._responses_before: tuple[Route, int] | None = None
         self._demand_key: PoolKey | None = None
         self._preconnect_key: PoolKey | None = None
@@ -70,11 +83,17 @@ class UpstreamLease:
             pooled = self._take_from_pool(key, credentials, even_for_tunnel=even_for_tunnel)
         if pooled is not None:
             downstream.drop_connecting()  # Otherwise that attempt would be open, but not watched.
-        connection = pooled or UpstreamConnection(
-            await self._connect(credentials, before_login), key
-        )
+        connection = pooled
+        if connection is None:
+            stream = await self._connect(credentials, before_login)
+            changes = self._context.connector.network_grace.changes
+            connection = UpstreamConnection(stream, key, changes)
         downstream.use_upstream(connection)
         return self._mark_in_use(connection, key, credentials)
+
+    def keep_route(self) -> None:
+        """Use the route in any network from now on: it cannot be chosen again."""
+        self._network = None
 
     def release_connection(self) -> None:
         """Return the connection to the pool, or close it if it is not idle."""
@@ -197,6 +216,7 @@ class UpstreamLease:
             downstream.connecting,
             before_login,
             self._keep_unanswered_stream,
+            self._network if self.route.depends_on_network else None,
         )
         try:
             stream = await self._context.connector.open(connect_request)

@@ -64,6 +64,10 @@ class TargetRefusedError(RequestRefusedError):
     """The next hop works, but does not connect to the target."""
 
 
+class RouteOutdatedError(Exception):
+    """The network has changed since the route was chosen: it must be chosen again."""
+
+
 class AuthRequiredError(Exception):
     """The next hop demands a login, or has rejected the login, with challenges or an equivalent for
     SOCKS5."""
@@ -83,6 +87,8 @@ class ConnectRequest:
             returned.
         connecting: A socket already connecting to the only address of the next hop.
         before_login: Called before a login is sent.
+        network: `NetworkGrace.changes` at the time when the route was chosen; None if the route may
+            be used in any network.
         hand_over: Called with the connection if `pause` raises while the response to a login is
             pending. If it returns True, it reads the response and closes the connection.
     """
@@ -95,6 +101,7 @@ class ConnectRequest:
     connecting: socket.SocketType | None = None
     before_login: Callable[[], None] = lambda: None
     hand_over: Callable[[SocketStream], bool] = lambda stream: False
+    network: int | None = None
 
     @property
     def next_hop(self) -> Upstream | Authority:
@@ -168,6 +175,7 @@ class Connector:
             UnusableError: The next hop has failed the TLS handshake, or offers no common way to
                 authenticate.
             TargetRefusedError: The next hop does not connect to the target.
+            RouteOutdatedError: The network has changed; see `ConnectRequest.network`.
             RequestRefusedError: The next hop is TrayProxy itself, or this computer is out of
                 resources.
         """
@@ -189,12 +197,15 @@ class Connector:
 
         Raises:
             UnreachableError: The next hop cannot be reached, and the grace period is over.
+            RouteOutdatedError: The network has changed; see `ConnectRequest.network`.
             RequestRefusedError: The next hop is TrayProxy itself, or this computer is out of
                 resources.
         """
         grace = self.network_grace
         end = self._loop.time() + self._limits.connect_total_s
         while self._loop.time() < end:
+            if request.network not in (None, grace.changes):
+                raise RouteOutdatedError
             try:
                 return await self._connect_once(
                     replace(request, pause=until_network_change(request.pause, grace))

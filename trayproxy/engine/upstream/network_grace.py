@@ -15,16 +15,22 @@ RETRY_S = 0.25
 
 
 class NetworkGrace:
-    """The grace period after the last network change."""
+    """The grace period after the last network change.
+
+    Attributes:
+        changes: The number of network changes so far.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
         self._loop = loop
         self._limit_s = limit_s
+        self.changes = 0
         self._until = 0.0
         self._change: asyncio.Future[None] = loop.create_future()
 
     def start(self) -> None:
         """Start the grace period, after a network change or a suspend."""
+        self.changes += 1
         self._until = self._loop.time() + self._limit_s
         self._change.set_result(None)
         self._change = self._loop.create_future()

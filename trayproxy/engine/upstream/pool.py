@@ -51,6 +51,7 @@ class UpstreamConnection:
     """A connection to the next hop.
 
     Attributes:
+        network: `NetworkGrace.changes` at the time when the connection was opened.
         response_count: Number of responses received on the connection.
         route: The route of the last request on the connection.
         credentials: The credentials in the last request, if the next request may carry the same
@@ -63,6 +64,7 @@ class UpstreamConnection:
 
     stream: SocketStream
     key: PoolKey
+    network: int = 0
     response_count: int = 0
     route: Route | None = None
     credentials: Credentials | None = None

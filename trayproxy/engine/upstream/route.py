@@ -1,6 +1,8 @@
 """The route of a request: through an upstream, or directly.
 
-The route is chosen when the request head is complete, and does not change afterwards.
+The route is chosen when the request head is complete, and does not change afterwards, with one
+exception: a route that depends on the network is chosen again if the network has changed before a
+connection is opened.
 """
 
 from asyncio import Future
@@ -34,6 +36,8 @@ class Route:
             profile or a bypass rule matches.
         upstream_id: The upstream for which a login may be sent; None on a direct route.
         fallbacks: The routes to use while the next hop is dead, in order of preference.
+        depends_on_network: True if another route may be right in another network, as a PAC script
+            has chosen this one.
         sign_in_refusal: The error page for a request whose next hop demands a login although the
             route has no sign-in; None for the usual page.
         name: The URL of the next hop; ``direct:`` on a direct route.
@@ -53,6 +57,7 @@ class Route:
     upstream_id: UpstreamId | None
     fallbacks: tuple["Route", ...] = ()
     sign_in_refusal: ErrorPage | None = None
+    depends_on_network: bool = False
     name: str = field(init=False)
     may_sign_in: bool = field(init=False)
     is_socks: bool = field(init=False)
