@@ -25,6 +25,8 @@ class RunOptions:
             can connect; None if no process waits for that.
         sign_in: The way of signing in to `upstream`.
         method: The authentication scheme to use with `upstream`.
+        shared_sign_in: With a PAC script: patterns of the proxies to which the password may be sent
+            (`Profile.shared_sign_in`).
         no_prompt: True to show no prompts, even if front ends are connected: a request that needs a
             login receives 503.
     """
@@ -40,3 +42,4 @@ class RunOptions:
     ca_file: str = ""
     sign_in: SignIn = SignIn.PASSWORD
     method: Method = Method.AUTOMATIC
+    shared_sign_in: tuple[str, ...] = ()

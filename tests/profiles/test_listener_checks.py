@@ -46,6 +46,8 @@ def test_other_texts_are_no_device(typed: str, reason: str) -> None:
 
 def test_a_device_is_listed_once_and_the_list_is_limited() -> None:
     assert check_devices(["10.0.0.7", "10.0.0.7/32"]) == ("10.0.0.7",)
+    with pytest.raises(ProfileError, match="every address"):
+        check_devices(["0.0.0.0/1", "10.0.0.7", "128.0.0.0/1"])
     with pytest.raises(ProfileError, match="at most"):
         check_devices(f"10.0.0.{number}" for number in range(MAX_DEVICES + 1))
 

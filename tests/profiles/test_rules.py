@@ -56,6 +56,7 @@ def test_a_rule_has_a_canonical_form(text: str, canonical: str, use: object) -> 
     [
         ("", "A rule has an arrow"),
         ("*.lab.example lab:3128", "A rule has an arrow"),
+        ("a -> b -> direct", "A rule has one arrow"),
         ("-> direct", "A rule names a host or a program"),
         ("a b -> direct", "A rule has one host and one program"),
         ("program:a program:b -> direct", "A rule has one host and one program"),
@@ -183,3 +184,29 @@ def test_any_text_is_a_rule_or_refused_with_words(text: str) -> None:
 )
 def test_an_upstream_is_read_back_from_its_url(upstream: Upstream) -> None:
     assert Upstream.from_url(str(upstream)) == upstream
+
+
+@pytest.mark.parametrize(
+    ("patterns", "upstream", "key"),
+    [
+        ((), LAB, "http://lab.example:3128"),
+        (("*.example:3128",), LAB, "http://*.example:3128"),
+        (("*.example:*",), LAB, "http://*.example:*"),
+        (("http://*.example:3128",), LAB, "http://*.example:3128"),
+        (("https://*.example:3128",), LAB, "http://lab.example:3128"),
+        (
+            ("https://*.example:3128",),
+            replace(LAB, scheme=ProxyScheme.HTTPS),
+            "https://*.example:3128",
+        ),
+        (("*.other:3128", "lab.*:3128"), LAB, "http://lab.*:3128"),
+    ],
+)
+def test_proxies_of_a_pattern_share_a_login(
+    patterns: tuple[str, ...], upstream: Upstream, key: str
+) -> None:
+    profile = replace(OFFICE, shared_sign_in=patterns)
+    assert profile.login_key(upstream) == key
+    assert profile.is_vouched_for(upstream) is (key != str(upstream))
+    # The own sign-in has no login to share.
+    assert replace(profile, sign_in=SignIn.SSO).login_key(upstream) == str(upstream)

@@ -306,6 +306,7 @@ def test_a_host_has_a_canonical_form() -> None:
         ("proxy-*.corp.example:*", "proxy-*.corp.example:*"),
         ("proxy.corp.example:08080", "proxy.corp.example:8080"),
         ("proxy:3128", "proxy:3128"),
+        ("HTTPS://*.proxy.corp.example:443", "https://*.proxy.corp.example:443"),
         ("192.0.2.7:3128", "192.0.2.7:3128"),
     ],
 )
@@ -317,7 +318,7 @@ def test_a_pattern_of_proxies_names_proxies_of_one_owner(text: str, pattern: str
     "text",
     [
         *("", "*:8080", "*", "*.com:8080", "*.*.example:1", "corp.*:1", "proxy*:1"),
-        *("*example.com:1", "http://proxy.corp.example:1", "a@b.example:1", "a b.c.d:1"),
+        *("*example.com:1", "ftp://proxy.corp.example:1", "a@b.example:1", "a b.c.d:1"),
         *("proxy.corp.example", "a.example:0"),
     ],
 )

@@ -11,7 +11,9 @@ from typing import Any, cast
 import pytest
 
 from tests.support.values import OFFICE
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import EvaluatePac, Failed, PacAnswer, StepState
+from trayproxy.engine.context import OwnAddress
 from trayproxy.engine.limits import LIMITS
 from trayproxy.engine.upstream.failover import Failover
 from trayproxy.http.target import parse_target
@@ -32,11 +34,12 @@ def script(body: str) -> Profile:
 
 
 @asynccontextmanager
-async def access(paths: Paths, *profiles: Profile) -> AsyncIterator[RoutingAccess]:
+async def access(
+    paths: Paths, *profiles: Profile, desk: Any = None
+) -> AsyncIterator[RoutingAccess]:
     loop = asyncio.get_running_loop()
-    desk: Any = None
     routing = RoutingAccess(loop, paths, desk, no_program)
-    own = SimpleNamespace(host="127.0.0.1", port=3128)
+    own = OwnAddress("127.0.0.1", 3128)
     failover = Failover(loop.time, LIMITS)
     engine: Any = SimpleNamespace(context=SimpleNamespace(own_address=own, failover=failover))
     saved = {profile.id: profile for profile in profiles}
@@ -236,3 +239,21 @@ async def test_only_an_automatic_profile_can_be_evaluated(paths: Paths) -> None:
         assert refused.problem.title == "No profile is in use"
         refused = await routing.handle(EvaluatePac("no address", "office"))
         assert isinstance(refused, Failed)
+
+
+async def test_a_login_of_the_command_line_waits_for_the_script(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service starts before the network."""
+    monkeypatch.setattr("trayproxy.service.routing_access.PRELOAD_WAITS_S", (0.01,))
+    file = tmp_path / "late.pac"
+    profile = replace(OFFICE, upstream=None, pac=PacSource(PacKind.FILE, str(file)))
+    preloaded: asyncio.Future[Profile] = asyncio.get_running_loop().create_future()
+
+    def preload(fixed: Profile, login: Login) -> None:
+        preloaded.set_result(fixed)
+
+    async with access(paths, profile, desk=SimpleNamespace(preload=preload)) as routing:
+        routing.preload_later(profile, Login("jdoe", "secret"))
+        file.write_text("function FindProxyForURL() { return 'PROXY a.example:8080'; }")
+        assert (await preloaded).upstream == Upstream("a.example", 8080)

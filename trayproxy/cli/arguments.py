@@ -48,6 +48,12 @@ def web_address(text: str) -> str:
     return text
 
 
+def proxy_patterns(text: str) -> tuple[str, ...]:
+    """Return the patterns of proxies in a text with commas between them."""
+    check = validated("check_proxy_pattern")
+    return tuple(check(pattern) for pattern in text.split(",") if pattern.strip())
+
+
 def existing_file(path: str) -> str:
     """Return the absolute path of an existing file; the service may run in another folder."""
     whole = os.path.abspath(path)

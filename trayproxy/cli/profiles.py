@@ -12,6 +12,7 @@ from trayproxy.cli.arguments import (
     existing_file,
     existing_file_or_empty,
     proxy_or_pac,
+    proxy_patterns,
     validated,
 )
 from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
@@ -120,7 +121,7 @@ def _add_profile_options(parser: VerbParser, file: Callable[[str], str]) -> None
     parser.add_argument(
         "--shared-sign-in",
         metavar="PATTERNS",
-        type=_shared_sign_in,
+        type=proxy_patterns,
         help="proxies of a PAC script with one password, such as *.proxy.example:8080; every other "
         "proxy has a password of its own",
     )
@@ -172,12 +173,6 @@ def _add_kerberos_options(parser: VerbParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="with --sign-in sso: while you have no Kerberos ticket, get one with a saved password",
     )
-
-
-def _shared_sign_in(text: str) -> tuple[str, ...]:
-    """Return the patterns of proxies in a text with commas between them."""
-    check = validated("check_proxy_pattern")
-    return tuple(check(pattern) for pattern in text.split(",") if pattern.strip())
 
 
 def _rule(text: str) -> str:

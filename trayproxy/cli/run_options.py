@@ -3,7 +3,13 @@
 import argparse
 import gc
 
-from trayproxy.cli.arguments import add_sign_in_options, existing_file, proxy_or_pac, validated
+from trayproxy.cli.arguments import (
+    add_sign_in_options,
+    existing_file,
+    proxy_or_pac,
+    proxy_patterns,
+    validated,
+)
 from trayproxy.cli.output import CommandError
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.domain.problem import ExitCode
@@ -43,6 +49,12 @@ def declare_run(parser: VerbParser) -> None:
         help="with --upstream and --user: read the password, one line; with a PAC script it is for "
         "the first proxy that the script names",
     )
+    parser.add_argument(
+        "--shared-sign-in",
+        metavar="PATTERNS",
+        type=proxy_patterns,
+        help="with a PAC script: its proxies that get the password, such as *.proxy.example:8080",
+    )
     parser.add_argument("--no-prompt", action="store_true", help="never prompt")
     parser.add_argument(
         "--quiet",
@@ -62,10 +74,11 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         arguments.ca_file,
         arguments.sign_in,
         arguments.method,
+        arguments.shared_sign_in,
     )
     if any(given) and arguments.upstream is None:
-        text = "--user, --password-stdin, --ca-file, --sign-in and --method belong to --upstream."
-        raise CommandError(text, ExitCode.USAGE)
+        names = "--user, --password-stdin, --ca-file, --sign-in, --method and --shared-sign-in"
+        raise CommandError(f"{names} belong to --upstream.", ExitCode.USAGE)
     if arguments.password_stdin and not arguments.user:
         raise CommandError("--password-stdin needs --user.", ExitCode.USAGE)
     # Garbage collections during the imports would take a tenth of the start-up time.
@@ -92,5 +105,6 @@ def _run(paths: Paths, arguments: Arguments) -> int:
         ca_file=arguments.ca_file or "",
         sign_in=SignIn(arguments.sign_in or SignIn.PASSWORD),
         method=Method(arguments.method or Method.AUTOMATIC),
+        shared_sign_in=arguments.shared_sign_in or (),
     )
     return run(paths, options, password_from_stdin=arguments.password_stdin, quiet=arguments.quiet)

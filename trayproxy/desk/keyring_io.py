@@ -100,7 +100,9 @@ class KeyringIo:
         """
         keys = {upstream_id.upstream for upstream_id in UpstreamId.all_of(profile)}
         keys |= self._queries.known_upstreams(profile.id)
-        each = (profile.with_only(key) for key in sorted(keys))
+        each = [profile.with_only(key) for key in sorted(keys)]
+        if not each and profile.client_certificate:
+            each = [profile]  # The password of its certificate is kept without any login.
         return self._when_written(*map(self._store.forget, each))
 
     def expect_save(

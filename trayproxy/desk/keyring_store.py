@@ -241,7 +241,8 @@ class KeyringStore:
         """
 
         def job(opened: OpenKeyring) -> Problem | None:
-            _forget(opened, service_name(profile), profile.user)
+            if profile.upstream is not None:
+                _forget(opened, service_name(profile), profile.user)
             if profile.client_certificate:
                 _forget(opened, certificate_service_name(profile), CERTIFICATE_USER)
             return None

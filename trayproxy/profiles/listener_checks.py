@@ -33,9 +33,24 @@ def check_device(text: str) -> str:
 def check_devices(texts: Iterable[str]) -> tuple[str, ...]:
     """Return a list of addresses and networks without repetitions; see `check_device`."""
     devices = tuple(dict.fromkeys(map(check_device, texts)))
+    if _contains_everything(devices):
+        raise ProfileError(
+            "Together, these networks are every address in the world. Write the addresses of your "
+            "devices."
+        )
     if len(devices) > MAX_DEVICES:
         raise ProfileError(f"List at most {MAX_DEVICES} devices; a network counts as one.")
     return devices
+
+
+def _contains_everything(devices: Iterable[str]) -> bool:
+    """Return whether networks contain every address of a version of IP, alone or together."""
+    networks = [ipaddress.ip_network(device) for device in devices]
+    four = [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+    six = [network for network in networks if isinstance(network, ipaddress.IPv6Network)]
+    lengths = [network.prefixlen for network in ipaddress.collapse_addresses(four)]
+    lengths += [network.prefixlen for network in ipaddress.collapse_addresses(six)]
+    return 0 in lengths
 
 
 def check_reachable_host(text: str, devices: tuple[str, ...]) -> str:

@@ -148,7 +148,8 @@ class Profile:
         pac: The source of the PAC script of an automatic profile; None for a profile with a fixed
             upstream.
         shared_sign_in: Patterns such as ``*.proxy.corp.example:8080``; the upstreams that match one
-            pattern have one login. Every other upstream has a login of its own.
+            pattern have one login. Every other upstream has a login of its own. A pattern may begin
+            with the scheme, ``https://``; otherwise it is for each scheme.
     """
 
     id: str
@@ -208,7 +209,7 @@ class Profile:
         # The own sign-in has no login that could be shared.
         if pattern is None or self.sign_in is SignIn.SSO:
             return str(upstream)
-        return f"{upstream.scheme}://{pattern}"
+        return f"{upstream.scheme}://{pattern.rpartition('://')[2]}"
 
     def is_vouched_for(self, upstream: Upstream) -> bool:
         """Return whether a pattern in `shared_sign_in` names an upstream: then the user, and not
@@ -217,8 +218,9 @@ class Profile:
 
     def _sharing(self, upstream: Upstream) -> str | None:
         """Return the first pattern in `shared_sign_in` that an upstream matches."""
-        place = f"{upstream.host}:{upstream.port}"
-        return next((each for each in self.shared_sign_in if fnmatchcase(place, each)), None)
+        place = f"{upstream.scheme}://{upstream.host}:{upstream.port}"
+        full = ((each if "://" in each else f"*://{each}", each) for each in self.shared_sign_in)
+        return next((each for pattern, each in full if fnmatchcase(place, pattern)), None)
 
     def via(self, upstream: Upstream) -> "Profile":
         """Return the profile with only this upstream, without rules and PAC script."""

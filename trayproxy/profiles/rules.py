@@ -65,6 +65,8 @@ class RoutingRule:
         conditions, arrow, use = text.partition(_ARROW)
         if not arrow:
             raise ProfileError(f"A rule has an arrow before the proxy. {_FORM}")
+        if _ARROW in use:
+            raise ProfileError(f"A rule has one arrow. {_FORM}")
         program = _PROGRAM.search(conditions)
         rest = conditions if program is None else _PROGRAM.sub(" ", conditions, count=1)
         hosts = rest.split()

@@ -133,16 +133,20 @@ def parse_upstream(text: str) -> Upstream:
 
 
 def check_proxy_pattern(text: str) -> str:
-    """Return a pattern of proxies with one login, ``*.proxy.corp.example:8080``, in lower case.
+    """Return a pattern of proxies with one login, ``*.proxy.corp.example:8080``, in lower case. It
+    may begin with a scheme, ``https://``.
 
     Raises:
         ProfileError: The pattern has no port, or its host could match proxies of others.
     """
     pattern = text.strip().lower()
-    host, _, port = pattern.rpartition(":")
+    scheme, mark, place = pattern.rpartition("://")
+    host, _, port = place.rpartition(":")
+    if mark:
+        check_scheme(scheme)
     if not _PROXY_PATTERN.fullmatch(host) or not port:
         raise ProfileError("Write proxies with a port, such as *.proxy.corp.example:8080.")
-    return f"{host}:{port if port == '*' else check_port(port)}"
+    return f"{scheme}{mark}{host}:{port if port == '*' else check_port(port)}"
 
 
 def parse_upstreams(text: str) -> tuple[Upstream, ...]:

@@ -526,7 +526,7 @@ class Service:
         except ProfileError as error:
             problem = Problem("TP-806", "The profile cannot be used", str(error))
             return await self._fail(problem, ExitCode.FAILED)
-        unusable = await self._preload(profile)
+        unusable = self._preload(profile)
         if unusable is not None:
             return await self._fail(unusable, ExitCode.FAILED)
         loop = asyncio.get_running_loop()
@@ -563,19 +563,20 @@ class Service:
         await self._system_proxy.not_listening()
         return exit_code
 
-    async def _preload(self, profile: Profile | None) -> Problem | None:
+    def _preload(self, profile: Profile | None) -> Problem | None:
         """Use the password from standard input; return why it cannot be used, None if it can.
 
-        For an automatic profile, the password is for the first proxy that its script names.
+        For an automatic profile, the password is for the first proxy that its script names, and is
+        used once the script is loaded.
         """
         options = self._options
         if profile is None or options.password is None:
             return None
         login = Login(options.user or profile.user, options.password)
-        try:
-            return self._desk.preload(await self._routing.require_upstreams(profile), login)
-        except ProfileError as error:
-            return Problem("TP-806", "The password cannot be used", str(error))
+        if profile.pac is not None:
+            self._routing.preload_later(profile, login)
+            return None
+        return self._desk.preload(profile, login)
 
     def _screen_locked(self, is_locked: bool) -> None:
         self._desk.screen_locked(is_locked)
@@ -599,11 +600,11 @@ class Service:
         self._engine.network_changed()
         self._port.network_changed()
         self._system_proxy.network_changed()
-        self._routing.network_changed()
 
     def _network_left(self) -> None:
         """Forget the old network; also called after a suspend."""
         self._desk.network_changed()
+        self._routing.network_changed()
         self._profiles.network_rules.network_changed()
 
     def _reload(self) -> None:

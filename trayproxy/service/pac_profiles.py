@@ -15,6 +15,7 @@ from trayproxy.desktop.network_identity.factory import network_reader
 from trayproxy.desktop.system_pac.base import SystemSetting
 from trayproxy.desktop.system_pac.factory import read_system_setting
 from trayproxy.engine.engine import Engine
+from trayproxy.engine.net.resolver import literal_address
 from trayproxy.pac.direct_connection import DownloadError
 from trayproxy.pac.evaluator import Evaluator
 from trayproxy.pac.fetch import PacTools
@@ -24,7 +25,7 @@ from trayproxy.pac.script_thread import ScriptThread
 from trayproxy.pac.state import PacState
 from trayproxy.pac.system_resolver import SystemResolver
 from trayproxy.paths import Paths
-from trayproxy.profiles.profile import Profile
+from trayproxy.profiles.profile import Profile, Upstream
 from trayproxy.service.pac_routes import PacRoutes
 from trayproxy.service.upstream_status import ScriptStatus
 
@@ -108,9 +109,17 @@ class PacProfiles:
             dns_suffixes,
         )
         loader = PacLoader(profile.pac, tools, changed)
-        routes.append(PacRoutes(profile, loader, self._make_evaluator, self._loop.time))
+        routes.append(
+            PacRoutes(profile, loader, self._make_evaluator, self._loop.time, self._is_own)
+        )
         loader.start()
         return routes[0]
+
+    def _is_own(self, upstream: Upstream) -> bool:
+        """Return whether an upstream is TrayProxy itself."""
+        host = "127.0.0.1" if upstream.host == "localhost" else upstream.host
+        own_address = self._engine.context.own_address
+        return own_address.is_among(literal_address(host, upstream.port))
 
     async def _check(self, profile: Profile, routes: PacRoutes) -> None:
         """Report a new script that cannot be run, before a request needs it."""

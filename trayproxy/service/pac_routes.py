@@ -42,6 +42,13 @@ NO_ROUTE = Problem(
 )
 
 
+ONLY_ITSELF = Problem(
+    "TP-702",
+    "Something on this computer loops",
+    "The automatic configuration names only TrayProxy itself as the proxy of this address.",
+)
+
+
 class MakeEvaluator(Protocol):
     """Creates the evaluator of a script."""
 
@@ -92,6 +99,7 @@ class PacRoutes:
         loader: PacLoader,
         make_evaluator: MakeEvaluator,
         clock: Callable[[], float],
+        is_own: Callable[[Upstream], bool] = lambda upstream: False,
     ) -> None:
         """Create the routes of a profile; the script is loaded when it is needed.
 
@@ -100,11 +108,13 @@ class PacRoutes:
             loader: Loads its script. Its changes are passed to `changed`.
             make_evaluator: Creates the evaluator of a script.
             clock: A monotonic clock, in seconds.
+            is_own: Returns whether an upstream is TrayProxy itself, which is skipped.
         """
         self.loader = loader
         self._profile = profile
         self._make_evaluator = make_evaluator
         self._clock = clock
+        self._is_own = is_own
         self._discarding: set[asyncio.Future[None]] = set()
         self._checked: str | None = None
         self._evaluator: tuple[str, Evaluator] | None = None
@@ -172,9 +182,13 @@ class PacRoutes:
     async def _ask_script(self, state: PacState, script: str, url: str) -> Decision:
         evaluation = await self._evaluator_of(script).find(url)
         answer, failure = evaluation.answer, evaluation.failure
-        if answer is not None and answer.hops:
+        hops = () if answer is None else answer.hops
+        others = tuple(hop for hop in hops if isinstance(hop, Direct) or not self._is_own(hop))
+        if others:
             is_protected = state.origin is not None and state.origin.is_authentic
-            return Decision(answer.hops, None, evaluation, is_protected)
+            return Decision(others, None, evaluation, is_protected)
+        if hops:
+            return Decision((), ONLY_ITSELF, evaluation)
         assert self._profile.pac is not None
         problem = NO_ROUTE if failure is None else failure.problem(self._profile.pac.title)
         return Decision((), problem, evaluation)

@@ -57,6 +57,7 @@ def first_profile(options: RunOptions, config: Config) -> Profile | None:
                 ca_file=options.ca_file,
                 method=options.method,
                 pac=pac,
+                shared_sign_in=options.shared_sign_in,
             )
         )
     if starts_directly(options, config):

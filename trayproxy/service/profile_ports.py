@@ -28,7 +28,8 @@ class ProfileRoutes:
         self._profile_now = profile_now
         self._router = router
 
-    def _update(self) -> None:
+    def update(self) -> None:
+        """Use the profile as it is saved now."""
         profile = None
         with suppress(UnknownProfileError):
             profile = self._profile_now()
@@ -37,12 +38,12 @@ class ProfileRoutes:
 
     def known(self, target: Target, client: RouteClient) -> Route | None:
         """Return the route of a request if it is known at once; see `RouteSource`."""
-        self._update()
+        self.update()
         return self._router.known(target, client)
 
     def choose(self, target: Target, client: RouteClient) -> RouteChoice | Future[RouteChoice]:
         """Return the route of a request, or a future for it; see `RouteSource`."""
-        self._update()
+        self.update()
         return self._router.choose(target, client) if self._router.profile else NO_PROFILE
 
 
@@ -69,6 +70,12 @@ class ProfilePorts:
         self._get_profile = get_profile
         self._new_router = new_router
         self._addresses: dict[str, str] = {}
+        self._routes: list[ProfileRoutes] = []
+
+    def update(self) -> None:
+        """Use the profiles as they are saved now, also for requests that wait for a script."""
+        for routes in self._routes:
+            routes.update()
 
     def open(self, profile_id: str) -> str:
         """Return the address ``127.0.0.1:40123`` of a profile; listen at it if necessary.
@@ -84,5 +91,6 @@ class ProfilePorts:
             use = ListenerUse(routes, self._engine.access_control)
             host, port = self._engine.listeners.add(self._engine.context.own_address.host, 0, use)
             address = self._addresses[profile_id] = format_address(host, port)
+            self._routes.append(routes)
         self._desk.profile_lent(profile)
         return address

@@ -4,10 +4,13 @@ They are further local addresses for profiles, PAC scripts, and the answers abou
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from trayproxy.auth.login import Login
 from trayproxy.control.messages import (
     EvaluatePac,
     Failed,
@@ -54,6 +57,11 @@ class FixedProfile:
     refusal: Problem | None = None
 
 
+PRELOAD_WAITS_S = (2.0, 5.0, 15.0, 60.0)
+"""The waits before a login of the command line is tried again with a script, in seconds."""
+
+logger = logging.getLogger(__name__)
+
 RouteRequest = FindRoute | EvaluatePac | OpenProfilePort
 
 
@@ -82,6 +90,7 @@ class RoutingAccess:
         self._find_program = find_program
         self._ports: ProfilePorts | None = None
         self._scripts: PacProfiles | None = None
+        self._preloading: asyncio.Task[None] | None = None
 
     def attach(
         self, engine: Engine, get_profile: Callable[[str], Profile], upstream: UpstreamStatus
@@ -238,9 +247,12 @@ class RoutingAccess:
         raise ProfileError(f"{problem.title}. {problem.body}")
 
     def profiles_changed(self) -> None:
-        """Stop to load the scripts of deleted profiles, and scripts that a profile had before."""
+        """Use the changed profiles on further ports. Stop to load the scripts of deleted profiles,
+        and scripts that a profile had before."""
         if self._scripts is not None:
             self._scripts.close_unsaved(self._find)
+        if self._ports is not None:
+            self._ports.update()
 
     def _find(self, profile_id: str) -> Profile | None:
         """Return the active profile or a saved one by its id; None if there is none."""
@@ -252,6 +264,25 @@ class RoutingAccess:
         except UnknownProfileError:
             return None
 
+    def preload_later(self, profile: Profile, login: Login) -> None:
+        """Use a login of the command line for an automatic profile, as soon as its script is known
+        and names a proxy to which the login may be sent unasked."""
+        self._preloading = self._loop.create_task(self._preload(profile, login))
+
+    async def _preload(self, profile: Profile, login: Login) -> None:
+        for wait_s in chain(PRELOAD_WAITS_S, repeat(PRELOAD_WAITS_S[-1])):
+            try:
+                fixed = await self.require_upstreams(profile)
+            except ProfileError as error:
+                logger.warning("the password of the command line is not used yet: %s", error)
+                await asyncio.sleep(wait_s)
+                await self._open_scripts().routes_of(profile).loader.reload()
+                continue
+            problem = self._desk.preload(fixed, login)
+            if problem is not None:
+                logger.error("the password of the command line cannot be used: %s", problem.title)
+            return
+
     def network_changed(self) -> None:
         """Load the scripts again, and forget their answers."""
         if self._scripts is not None:
@@ -259,6 +290,8 @@ class RoutingAccess:
 
     def close(self) -> None:
         """End the thread of the scripts."""
+        if self._preloading is not None:
+            self._preloading.cancel()
         if self._scripts is not None:
             self._scripts.close()
 

@@ -90,8 +90,17 @@ class AddressRow(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.host = CheckedLine("host", "proxy.corp.example")
+        self.host = CheckedLine(
+            "host", translate("Profiles", "proxy.corp.example, or a PAC address")
+        )
         self.host.setAccessibleName(translate("Profiles", "Address of the proxy"))
+        self.host.setToolTip(
+            translate(
+                "Profiles",
+                "The proxy, or a PAC script: its address or file, “system” for the settings of the "
+                "desktop, or “wpad” to find it in the network",
+            )
+        )
         self.port = CheckedLine("port", "8080")
         self.port.setAccessibleName(translate("Profiles", "Port of the proxy"))
         self.port.setMaxLength(5)

@@ -91,10 +91,10 @@ class PacBench:
         self.evaluators: list[FakeEvaluator] = []
         self.loader = FakeLoader(state or PacState("script", profile.pac))
         self.routes = PacRoutes(
-            profile, cast(Any, self.loader), cast(Any, self._evaluator), lambda: self.now
+            profile, cast(Any, self.loader), cast(Any, self.make_evaluator), lambda: self.now
         )
 
-    def _evaluator(self, script: str) -> FakeEvaluator:
+    def make_evaluator(self, script: str) -> FakeEvaluator:
         self.evaluators.append(FakeEvaluator(script))
         return self.evaluators[-1]
 
@@ -125,17 +125,22 @@ async def test_the_script_is_asked_for_the_url(target: Target, url: str) -> None
     assert bench.evaluators[0].asked == [url]
 
 
-async def test_a_route_is_known_for_a_minute() -> None:
+async def test_trayproxy_itself_is_skipped() -> None:
     bench = PacBench()
-    assert bench.routes.known(PAGE) is None
-    route = await bench.route(PAGE)
-    assert bench.routes.known(PAGE) is route
-    assert bench.routes.known(SITE) is None
-    bench.now += CACHE_S - 1
-    assert bench.routes.known(PAGE) is route
-    bench.now += 2
-    assert bench.routes.known(PAGE) is None
-    assert await bench.route(PAGE) is route  # The same answer: the same route.
+    own = PacRoutes(
+        AUTO,
+        cast(Any, bench.loader),
+        cast(Any, bench.make_evaluator),
+        lambda: 0.0,
+        lambda upstream: upstream == FIRST,
+    )
+    route = await own.choose(SITE)
+    assert isinstance(route, Route)
+    assert route.upstream == SECOND
+    bench.evaluators[0].answer = "PROXY a.example:8080"
+    page = await own.choose(PAGE)
+    assert isinstance(page, ErrorPage)
+    assert page.code == "TP-702"
 
 
 async def test_a_route_is_known_no_longer_than_the_answer_may_be_used() -> None:
