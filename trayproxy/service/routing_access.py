@@ -285,6 +285,7 @@ class RoutingAccess:
 
     def network_changed(self) -> None:
         """Load the scripts again, and forget their answers."""
+        self.upstream.network_changed()
         if self._scripts is not None:
             self._scripts.network_changed()
 

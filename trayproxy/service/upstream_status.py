@@ -121,6 +121,13 @@ class UpstreamStatus:
             self._portal = portal
             self._on_change()
 
+    def network_changed(self) -> None:
+        """Forget that an upstream of a PAC script cannot be reached: in the new network, the script
+        may name another or none, so that no response would tell."""
+        is_automatic = self._profile is not None and self._profile.pac is not None
+        if is_automatic and self.state is UpstreamState.UNREACHABLE and not self._is_blocked():
+            self._set(UpstreamState.UNKNOWN, None)
+
     def failed(self, route: Route, page: ErrorPage) -> None:
         """Record that the upstream did not respond."""
         if route.upstream is not None and self._is_active(route):

@@ -1,8 +1,14 @@
 """Tests for trayproxy.service.upstream_status: captive portals and unreachable upstreams."""
 
+from dataclasses import replace
+
+import pytest
+
 from tests.support.values import LAB, OFFICE
+from trayproxy.control.messages import UpstreamState
 from trayproxy.engine.error_pages import not_found
 from trayproxy.engine.upstream.route import Route
+from trayproxy.profiles.pac_source import PacKind, PacSource
 from trayproxy.service.upstream_status import UpstreamStatus
 
 PORTAL = "http://portal.test/"
@@ -55,3 +61,18 @@ def test_an_upstream_that_stops_to_respond_is_reported_once() -> None:
     status.reached(VIA_OFFICE)
     status.failed(VIA_OFFICE, page)
     assert len(stops) == 2
+
+
+@pytest.mark.parametrize("is_automatic", [True, False])
+def test_in_another_network_a_script_may_do_without_the_upstream(*, is_automatic: bool) -> None:
+    """The script names no proxy at home: no response would tell that the proxy is not needed."""
+    source = PacSource(PacKind.URL, "http://pac.example/x.pac") if is_automatic else None
+    profile = replace(OFFICE, pac=source)
+    status = UpstreamStatus(lambda: None)
+    status.use(profile, is_same=False)
+    route = Route.via_profile(replace(profile, pac=None) if is_automatic else profile)
+    status.failed(route, not_found("proxy.example", through_upstream=True))
+    assert status.problem is not None
+    status.network_changed()
+    state = UpstreamState.UNKNOWN if is_automatic else UpstreamState.UNREACHABLE
+    assert (status.state, status.problem is None) == (state, is_automatic)
