@@ -4,8 +4,8 @@ import msgspec
 
 from trayproxy.cli.arguments import web_address
 from trayproxy.cli.output import CommandError, json_line, print_line, printable_line, problem_line
-from trayproxy.cli.service_client import fetch_status, request, require_service
-from trayproxy.cli.settings import config_of, find_profile
+from trayproxy.cli.service_client import request, require_service
+from trayproxy.cli.settings import profile_id_of
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.messages import EvaluatePac, PacAnswer
 from trayproxy.domain.problem import ExitCode, exit_code_for
@@ -42,10 +42,7 @@ def _declare_eval(parser: VerbParser) -> None:
 
 def _eval(paths: Paths, arguments: Arguments) -> ExitCode:
     with require_service(paths) as client:
-        profile_id = ""
-        if arguments.profile is not None:
-            config = config_of(fetch_status(client))
-            profile_id = find_profile(config, arguments.profile).id
+        profile_id = profile_id_of(client, arguments.profile)
         message = EvaluatePac(arguments.url, profile_id, arguments.reload)
         reply = request(client, message, TIMEOUT_S)
     if not isinstance(reply, PacAnswer):

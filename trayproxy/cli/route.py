@@ -4,8 +4,8 @@ import msgspec
 
 from trayproxy.cli.arguments import web_address
 from trayproxy.cli.output import CommandError, json_line, print_line, printable_line
-from trayproxy.cli.service_client import fetch_status, request, require_service
-from trayproxy.cli.settings import config_of, find_profile
+from trayproxy.cli.service_client import request, require_service
+from trayproxy.cli.settings import profile_id_of
 from trayproxy.cli.verb_parser import Arguments, VerbParser
 from trayproxy.control.messages import FindRoute, RouteFound, RouteReason
 from trayproxy.paths import Paths
@@ -38,10 +38,7 @@ def declare_route(parser: VerbParser) -> None:
 
 def _route(paths: Paths, arguments: Arguments) -> None:
     with require_service(paths) as client:
-        profile_id = ""
-        if arguments.profile is not None:
-            config = config_of(fetch_status(client))
-            profile_id = find_profile(config, arguments.profile).id
+        profile_id = profile_id_of(client, arguments.profile)
         reply = request(client, FindRoute(arguments.url, profile_id, arguments.program))
     if not isinstance(reply, RouteFound):
         raise CommandError("TrayProxy sent an unexpected reply.")

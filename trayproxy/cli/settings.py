@@ -53,6 +53,12 @@ def config_of(status: Status) -> Config:
     return Config(active=active, profiles=status.profiles)
 
 
+def profile_id_of(client: Client, name: str | None) -> str:
+    """Return the id of a profile of the running service by its name; an empty text for None, which
+    means the active profile."""
+    return "" if name is None else find_profile(config_of(fetch_status(client)), name).id
+
+
 def find_profile(config: Config, name: str | None) -> Profile:
     """Return the profile with a name or id; without a name, the active profile."""
     found = config.profile if name is None else config.find(name)
