@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
@@ -499,22 +500,24 @@ def test_a_profile_for_the_settings_of_the_desktop_uses_those_from_before(
         before = gnome.dconf.dump()
         gnome.prepare(Profile("auto", "Auto", None, pac=PacSource(PacKind.SYSTEM)))
 
-        def evaluate() -> tuple[str, str]:
-            """Return the source of the script, and the proxy in use."""
+        def evaluate() -> dict[str, Any]:
             arguments = ("pac", "eval", SITE, "--json", "--reload")
             done = run_command(gnome.place, *arguments, environment=gnome.environment)
-            answer = json.loads(done.stdout)
-            return answer["source"], answer["used"]
+            answer: dict[str, Any] = json.loads(done.stdout)
+            return answer
 
         with gnome.service() as service:
             gnome.command("on", "--mode", "pac")
             own = gnome.dconf.output("dconf", "read", AUTOCONFIG_URL).strip()
             assert service.address in own
-            assert evaluate() == (company, upstream.url)
+            answer = evaluate()
+            assert (answer["source"], answer["used"]) == (company, upstream.url)
             gnome.command("off")
             assert gnome.dconf.dump() == before
             gnome.dconf.load({AUTOCONFIG_URL: own})
-            assert evaluate() == ("system settings", "direct")
+            answer = evaluate()
+            assert (answer["proxies"], answer["problem"]["id"]) == ([], "TP-501")
+            assert "it is the address of TrayProxy itself" in answer["problem"]["body"]
 
 
 def test_the_watchdog_is_small(
