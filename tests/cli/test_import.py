@@ -139,6 +139,24 @@ def test_one_password_of_an_account_is_tried(
     assert "Another password for “Office” was tried already.\n" in err
 
 
+def test_a_rejected_password_is_not_tried_at_another_proxy(
+    cli: Cli, user_home: Path, service: FakeServiceHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxies of a company check passwords at one directory: it would count each attempt."""
+    monkeypatch.setenv("https_proxy", f"http://CORP%5Cjdoe:{SECRET}@proxy.example:8080")
+    monkeypatch.setenv("http_proxy", f"http://JDoe:{SECRET}@other.example:8080")
+    monkeypatch.setenv("all_proxy", f"http://guest:{SECRET}@third.example:8080")
+    for host in ("other", "third"):
+        profile = Profile(host, host, Upstream(f"{host}.example", 8080))
+        service.config = service.config.with_profile(profile)
+    service.failure = REJECTED
+    code, _, err = cli("import", "env", "--yes", "--try-passwords")
+    assert code == 4
+    tried = [each.login.user for each in service.requests if isinstance(each, SaveLogin)]
+    assert tried == ["CORP\\jdoe", "guest"]
+    assert "The password for “other” was not tried: a password of this user was" in err
+
+
 def test_without_a_keyring_the_password_stays_in_memory(
     cli: Cli, cntlm_conf: Path, service: FakeServiceHandler
 ) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from trayproxy.auth.login import Login
+from trayproxy.auth.login import Login, windows_name
 from trayproxy.cli.import_text import json_text, list_lines, removal_text
 from trayproxy.cli.output import CommandError, print_line, print_message, printable_line
 from trayproxy.cli.service_client import connect_if_running, fetch_status
@@ -159,6 +159,7 @@ def _add(
     chosen = _add_profiles(paths, planned, asks=not arguments.yes)
     code = int(ExitCode.DONE)
     tried: set[str] = set()
+    failed: set[str] = set()
     for each, profile in chosen:
         password = each.found.password
         if password is not None:
@@ -166,9 +167,15 @@ def _add(
             if profile.id in tried:
                 # Two wrong passwords of one user would be two failed log-ons.
                 print_message(f"Another password for {_name(profile)} was tried already.")
+            elif _account(each.found.user) in failed:
+                # Proxies of one company usually check passwords at the same directory.
+                print_message(
+                    f"The password for {_name(profile)} was not tried: a password of this user was "
+                    "not accepted before."
+                )
             elif arguments.try_passwords or (may_ask and _may_try(profile, password)):
                 tried.add(profile.id)
-                code = _try_password(paths, profile, each.found.user, password) or code
+                code = _try_password(paths, profile, each.found.user, password, failed) or code
             if advice := removal_text(each.found.source, password):
                 print_message(advice)
         _tell_address(each)
@@ -211,8 +218,17 @@ def _may_try(profile: Profile, password: FoundPassword) -> bool:
     return _confirms(f"{verb} at {profile.upstream} now? {_TRIED_ONCE}")
 
 
-def _try_password(paths: Paths, profile: Profile, user: str, password: FoundPassword) -> int:
-    """Try a password once, and save it if the proxy accepts it; return the exit code."""
+def _account(user: str) -> str:
+    r"""Return the name of a user without its domain, in lower case: ``jdoe`` of ``CORP\JDoe`` and
+    ``jdoe@corp.example``."""
+    return windows_name(user).rpartition("\\")[2].partition("@")[0].casefold()
+
+
+def _try_password(
+    paths: Paths, profile: Profile, user: str, password: FoundPassword, failed: set[str]
+) -> int:
+    """Try a password once, and save it if the proxy accepts it; return the exit code. Add the
+    account to `failed` if the proxy has not accepted the password."""
     name = _name(profile)
     if profile.upstream is None:
         print_message(
@@ -233,6 +249,7 @@ def _try_password(paths: Paths, profile: Profile, user: str, password: FoundPass
         with open_settings(paths) as settings:
             problem = settings.save_login(profile, Login(user, secret), is_typed=False)
     except CommandError as error:
+        failed.add(_account(user))
         print_message(f"The password for {name} was not saved. {error.message}")
         return error.exit_code
     return _report_saved(name, problem)
