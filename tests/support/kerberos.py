@@ -37,8 +37,8 @@ _CLIENTS = """\
 
 _SERVER = """\
 [kdcdefaults]
- kdc_listen = 127.0.0.1:{port}
- kdc_tcp_listen = 127.0.0.1:{port}
+ kdc_listen = 127.0.0.1:{port} 127.0.0.2:{port}
+ kdc_tcp_listen = 127.0.0.1:{port} 127.0.0.2:{port}
 [realms]
  {realm} = {{
   database_name = {directory}/principal
@@ -75,6 +75,15 @@ class Kdc:
         path = self._place.root / f"elsewhere-{port}.conf"
         text = re.sub(r"kdc = \S+", f"kdc = 127.0.0.1:{port}", self.configuration.read_text())
         path.write_text(text)
+        return {"KRB5_CONFIG": str(path)}
+
+    def as_replica(self) -> dict[str, str]:
+        """Return variables with which a program takes the KDC for a replica, at 127.0.0.2, of the
+        primary KDC at 127.0.0.1."""
+        path = self._place.root / "replica.conf"
+        text = self.configuration.read_text()
+        servers = r"kdc = 127.0.0.2:\1\n  primary_kdc = 127.0.0.1:\1"
+        path.write_text(re.sub(r"kdc = 127.0.0.1:(\d+)", servers, text))
         return {"KRB5_CONFIG": str(path)}
 
     def stop(self) -> None:

@@ -15,6 +15,15 @@ PAUSE_S = 60
 """Seconds between two attempts to renew a ticket: libkrb5 waits long for a KDC that is down."""
 
 
+def is_mit_kerberos() -> bool:
+    """Return whether libkrb5 is that of MIT, as on Linux; macOS has Heimdal, Windows has none."""
+    try:
+        import krb5
+    except ImportError:
+        return False
+    return hasattr(krb5, "get_init_creds_opt_set_pa")  # A function of MIT only.
+
+
 @dataclass(frozen=True, slots=True)
 class IssuedTicket:
     """A ticket-granting ticket.
@@ -33,6 +42,8 @@ class IssuedTicket:
     def request(cls, principal: str, password: str) -> "IssuedTicket":
         """Request a ticket from the KDC, which checks the password.
 
+        The password is sent to one KDC: a wrong one costs a single failed log-on.
+
         Raises:
             ImportError: libkrb5 is not installed, as on Windows.
         """
@@ -43,7 +54,11 @@ class IssuedTicket:
         krb5.get_init_creds_opt_set_canonicalize(options, True)
         krb5.get_init_creds_opt_set_forwardable(options, False)
         client = krb5.parse_name_flags(context, principal.encode())
-        found = krb5.get_init_creds_password(context, client, options, password=password.encode())
+        # krb5_get_init_creds_password would send a refused password once more, to the primary KDC.
+        request = krb5.init_creds_init(context, client, options)
+        krb5.init_creds_set_password(context, request, password.encode())
+        krb5.init_creds_get(context, request)
+        found = krb5.init_creds_get_creds(context, request)
         cache = krb5.cc_new_unique(context, b"MEMORY")
         krb5.cc_initialize(context, cache, found.client)
         krb5.cc_store_cred(context, cache, found)

@@ -11,9 +11,10 @@ libkrb5 and Windows, and `struct.error`) becomes a `TokenError` with a verdict, 
 the exception. Passwords are passed as `spnego.Password`, because the library takes a plain string
 of two times 32 hexadecimal digits with a colon between them for NT hashes.
 
-On Windows pyspnego uses the system's SSPI, elsewhere its own NTLM and the system's GSSAPI. If the
-configuration names a *primary* KDC (``primary_kdc``, ``admin_server``), libkrb5 asks it again after
-a refusal: if the primary KDC is another machine, a wrong password reaches two KDCs.
+On Windows pyspnego uses the system's SSPI, elsewhere its own NTLM and the system's GSSAPI. That of
+MIT Kerberos sends a refused password once more, to the *primary* KDC if it is another one
+(``primary_kdc`` in krb5.conf, or the service ``_kerberos-master`` in the DNS, as with FreeIPA),
+which would be a second failed log-on. There, `trayproxy.auth.kerberos_ticket` requests the tickets.
 """
 
 import socket
@@ -25,7 +26,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
-from trayproxy.auth.kerberos_ticket import IssuedTicket
+from trayproxy.auth.kerberos_ticket import IssuedTicket, is_mit_kerberos
 from trayproxy.auth.login import Login, windows_name
 from trayproxy.auth.ntlmv2 import NtlmEnvironment, NtlmKey, UnusableChallengeError, authenticate
 from trayproxy.auth.scheme import Verdict, VerdictKind
@@ -321,7 +322,7 @@ class KerberosTickets:
 
         The caller holds the lock.
         """
-        issued = self._issued
+        issued = self._issued if self._renews else None
         if self._source is not None and not (issued is not None and issued.is_ending):
             try:
                 return self._step(self._source, end_point)
@@ -347,7 +348,7 @@ class KerberosTickets:
         """Request a ticket with the login; return a context with this ticket."""
         login = self._login
         assert login is not None
-        if self._renews:
+        if self._renews or is_mit_kerberos():
             with suppress(ImportError):  # On Windows, there is no libkrb5.
                 principal = _principal(windows_name(login.user))
                 self._issued = IssuedTicket.request(principal, normalize("NFC", login.password))

@@ -12,6 +12,9 @@ from tests.support.counterparts import Counterpart
 from tests.support.kerberos import Kdc, kdc
 from tests.support.process_output import PATIENCE
 from tests.support.processes import Home
+from trayproxy.auth.scheme import VerdictKind
+from trayproxy.auth.spnego import KerberosTickets
+from trayproxy.auth.windows import TokenError
 from trayproxy.control.messages import Done, Failed, KeptInMemory, SaveLogin
 from trayproxy.domain.signin import PromptReason
 from trayproxy.profiles.profile import SignIn
@@ -79,6 +82,19 @@ def test_a_wrong_password_costs_one_failed_log_on(
         assert proxy.failed_logons() == 1
         front_end.answer(again, proxy.right)
         assert connects.statuses() == [200] * count
+    assert proxy.failed_logons() == 1
+
+
+@pytest.mark.parametrize("renews", [True, False])
+def test_a_wrong_password_is_not_sent_to_the_primary_server_once_more(
+    proxy: Counterpart, directory: Kdc, monkeypatch: pytest.MonkeyPatch, renews: bool
+) -> None:
+    for name, value in directory.as_replica().items():
+        monkeypatch.setenv(name, value)
+    tickets = KerberosTickets(proxy.wrong, "localhost", renews=renews)
+    with pytest.raises(TokenError) as caught:
+        tickets.token(b"")
+    assert caught.value.verdict.kind is VerdictKind.REJECTED
     assert proxy.failed_logons() == 1
 
 
