@@ -66,6 +66,19 @@ def test_bridges_of_container_engines_on_linux(
 
 
 @pytest.mark.parametrize(
+    ("folders", "expected"), [((), True), (("device",), False), (("lower_eth0",), False)]
+)
+def test_a_bridge_to_a_network_of_the_computer_is_none_of_containers(
+    tmp_path: Path, folders: tuple[str, ...], expected: bool
+) -> None:
+    for folder in ("lxdbr0/bridge", "lxdbr0/brif/veth1", "lxdbr0/brif/port2", "veth1", "port2"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in folders:
+        (tmp_path / "port2" / name).mkdir()
+    assert linux.is_container_adapter("lxdbr0", tmp_path) is expected
+
+
+@pytest.mark.parametrize(
     ("adapter", "expected"),
     [
         ("vEthernet (WSL)", True),

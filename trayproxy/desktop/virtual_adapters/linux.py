@@ -22,14 +22,26 @@ _SYS_CLASS_NET = Path("/sys/class/net")
 
 
 def is_container_adapter(adapter: str, folder: Path = _SYS_CLASS_NET) -> bool:
-    """Return whether an adapter is the bridge of a container engine.
+    """Return whether an adapter is the bridge of a container engine, and of containers only.
+
+    A bridge that also has an adapter of this computer as a member (``bridge.external_interfaces``
+    of LXD and Incus) reaches other computers: these are other devices.
 
     Args:
         adapter: The name of the adapter.
         folder: The folder in which the kernel describes the adapters (sysfs-class-net). A bridge
-            has a folder ``bridge``.
+            has a folder ``bridge``, and in ``brif`` the names of its members.
     """
-    return _NAMES.fullmatch(adapter) is not None and (folder / adapter / "bridge").is_dir()
+    if _NAMES.fullmatch(adapter) is None or not (folder / adapter / "bridge").is_dir():
+        return False
+    members = (folder / each.name for each in (folder / adapter / "brif").glob("*"))
+    return not any(map(_leads_outside, members))
+
+
+def _leads_outside(adapter: Path) -> bool:
+    """Return whether an adapter, given by its folder, is hardware, or is on top of another adapter
+    like a VLAN or a bond. Those of containers and virtual machines are neither."""
+    return (adapter / "device").exists() or any(adapter.glob("lower_*"))
 
 
 def watch_addresses(loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> NetworkWatch:
