@@ -114,6 +114,22 @@ def test_a_password_of_the_command_line_is_checked_by_the_sign_in_server(
     assert user.front_end.prompts == []
 
 
+def test_a_password_of_the_command_line_that_was_changed_is_sent_once(
+    proxy: Counterpart, directory: Kdc, user: UserSession
+) -> None:
+    directory.limit_tickets(proxy.right.user, "2 seconds")
+    user.front_end.request(SaveLogin("office", proxy.right))
+    assert user.fetch() == HELLO
+    directory.set_password(proxy.right.user, "changed since then")
+    until = monotonic() + PATIENCE
+    while not user.front_end.prompts:
+        user.get(user.origin.url("/hello"), "--proxytunnel", "--max-time", "0.5")
+        assert monotonic() < until
+    assert proxy.failed_logons() == 1
+    user.get(user.origin.url("/hello"), "--proxytunnel", "--max-time", "0.5")
+    assert proxy.failed_logons() == 1
+
+
 def test_a_ticket_that_ends_is_replaced_without_a_failed_request(
     proxy: Counterpart, directory: Kdc, cache: Path, user: UserSession
 ) -> None:

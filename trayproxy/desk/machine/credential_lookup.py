@@ -33,8 +33,9 @@ class CredentialLookup:
         is_without_ticket = space.profile.get_ticket and state.now < space.lookup.no_ticket_until
         if space.profile.sign_in is SignIn.SSO and not is_without_ticket:
             return self.set_login(space, None, LoginSource.SSO)
-        if is_without_ticket and space.lookup.ticket_login is not None:
-            return self.set_login(space, space.lookup.ticket_login, LoginSource.COMMAND_LINE)
+        ticket_login = space.lookup.ticket_login if is_without_ticket else None
+        if ticket_login and not state.is_rejected(space.key.upstream_id, ticket_login):
+            return self.set_login(space, ticket_login, LoginSource.COMMAND_LINE)
         if other_realm := self._reusable_realm(space):
             self.set_login(space, other_realm.login, other_realm.current.source)
             labels = other_realm.current.accepted_labels
