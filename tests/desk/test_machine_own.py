@@ -956,6 +956,23 @@ def test_a_login_rejected_for_one_profile_is_not_sent_for_another_with_its_upstr
     assert driver.due_prompt.reason is PromptReason.SAVED_REJECTED
 
 
+@pytest.mark.parametrize("get_ticket", [True, False])
+def test_a_password_for_a_kerberos_ticket_is_rejected_for_all_upstreams(
+    driver: MachineDriver, get_ticket: bool
+) -> None:
+    """The Kerberos server has rejected the password, whichever upstream the ticket was for."""
+    here = replace(OFFICE, get_ticket=get_ticket)
+    there = replace(here, id="lab", upstream=Upstream("proxy.lab.example", 8080))
+    driver.handle(events.ProfileSwitched(here))
+    first = driver.challenge(profile=here)
+    driver.finish_lookup(WRONG)
+    driver.disconnect(driver.reject(first))
+    driver.handle(events.ProfileSwitched(there))
+    second = driver.challenge(replace(SPACE, upstream_id=UpstreamId.of(there)), there)
+    driver.finish_lookup(WRONG)
+    assert driver.released() == ([first] if get_ticket else [first, second])
+
+
 def test_each_upstream_of_a_profile_has_its_own_prompt(driver: MachineDriver) -> None:
     spare = Upstream("spare.corp.example", 8080)
     both = replace(OFFICE, fallbacks=(spare,))

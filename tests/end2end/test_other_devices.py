@@ -17,29 +17,40 @@ from trayproxy.paths import locate
 
 SETTINGS = """\
 schema = 1
-active = "direct"
+active = "office"
 [listen]
 port = {port}
 {listen}
+[[profiles]]
+id = "office"
+name = "Office"
+upstream = "http://127.0.0.1:8123"
+sign_in = "none"
+bypass = ["127.0.0.1", "192.0.2.1", "localhost"]
 """
-PORT, SITE_PORT = 3128, 8123
+PORT = 3128
 COMPUTER = """\
 mount -t sysfs none /sys
 ip link set lo up
 {network}
 python3 -c '
 import http.server
-class Site(http.server.BaseHTTPRequestHandler):
+class Proxy(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_CONNECT(self):
+        self.send_response(200)
+        self.end_headers()
     def do_GET(self):
         self.send_response(200)
         self.send_header("Content-Length", "5")
         self.end_headers()
         self.wfile.write(b"hello")
-http.server.HTTPServer(("127.0.0.1", 8123), Site).serve_forever()
+http.server.ThreadingHTTPServer(("", 8123), Proxy).serve_forever()
 ' &
 exec "$@"
 """
-SITE = f"http://127.0.0.1:{SITE_PORT}/"
+"""The company's proxy answers for each site itself. It is also a service of this computer."""
+SITE = "http://site.test/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,11 @@ class NetworkedComputer:
     def curl(self, *arguments: str) -> str:
         """Run curl on the device; return its output and the status."""
         return self._run(self.device.pid, ("curl", "-sS", "-w", " %{http_code}", *arguments))
+
+    def status_of_connect(self, *arguments: str) -> str:
+        """Run curl on the device; return the status of its CONNECT."""
+        words = ("curl", "-s", "-w", "%{http_connect}", *arguments)
+        return self._run(self.device.pid, ("sh", "-c", '"$@" || true', "sh", *words))
 
     def _run(self, pid: int, argv: tuple[str, ...]) -> str:
         inside = ("nsenter", "-t", str(pid), "-U", "-n", "-m", "--preserve-credentials", *argv)
@@ -165,6 +181,27 @@ def test_only_allowed_devices_connect(start_computer: StartComputer) -> None:
     assert computer.curl("--interface", "192.0.2.8", "-x", proxy, SITE).endswith(" 403")
     # Programs of this computer are served at this address, too.
     assert computer.run("curl", "-sS", "-x", proxy, SITE) == "hello"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "192.0.2.1"])
+def test_a_device_does_not_reach_the_services_of_this_computer(
+    start_computer: StartComputer, host: str
+) -> None:
+    """Such services often trust every program of the computer."""
+    network = (
+        "ip link add docker0 type bridge; ip address add 192.0.2.1/24 dev docker0; "
+        "ip link set docker0 up"
+    )
+    computer = start_computer('devices = ["192.0.2.7"]', network)
+    wait_for_listener(computer, "192.0.2.1:3128")
+    plug_in(computer, "address add 192.0.2.7/24 dev eth0")
+    proxy, service = "http://192.0.2.1:3128", f"http://{host}:8123/"
+    refused = computer.curl("-x", proxy, "--noproxy", "", service)
+    assert "TP-117" in refused
+    assert refused.endswith(" 403")
+    through = ("-x", proxy, "--proxytunnel", "--noproxy", "", "-o", "/dev/null")
+    assert computer.status_of_connect(*through, service) == "403"
+    assert computer.run("curl", "-sS", "-x", proxy, "--noproxy", "", service) == "hello"
 
 
 def wait_for_listener(computer: NetworkedComputer, address: str) -> None:

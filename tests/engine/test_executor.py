@@ -223,6 +223,16 @@ def test_end_idle_finishes_only_idle_works(harness: ExecutorHarness) -> None:
     assert [work.calls[-1] for work in harness.made] == ["initialize", "shutdown"]
 
 
+def test_end_oldest_idle_finishes_one_idle_work(harness: ExecutorHarness) -> None:
+    for _ in range(3):
+        harness.client()
+    harness.made[0].is_idle = False
+    for ended in ([1], [1, 2], [1, 2]):
+        harness.executor.end_oldest_idle()
+        calls = [work.calls[-1] for work in harness.made]
+        assert [i for i, call in enumerate(calls) if call == "shutdown"] == ended
+
+
 def test_wait_until_empty_ends_with_the_last_work(harness: ExecutorHarness) -> None:
     client = harness.client()
     waiting = harness.loop.create_task(harness.executor.wait_until_empty())

@@ -180,6 +180,31 @@ def test_without_a_reserve_accepting_pauses_until_it_can_be_opened(
         assert client.take_all().startswith(b"HTTP/1.1 503 ")
 
 
+def test_a_lost_reserve_is_opened_again_by_closing_an_idle_connection(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, use: ListenerUse
+) -> None:
+    """Another thread may take the descriptor while the reserve is closed."""
+    free = 0
+    open_file = os.open
+
+    def open_if_free(path: str, flags: int) -> int:
+        nonlocal free
+        if not free:
+            raise NO_MORE
+        free -= 1
+        return open_file(path, flags)
+
+    def end_idle() -> None:
+        nonlocal free
+        free += 1
+
+    monkeypatch.setattr(os, "open", open_if_free)
+    reserve = DescriptorReserve(refuse, lambda: "127.0.0.1:3128", end_idle)
+    with closing(reserve), connect(listener) as client:
+        assert reserve.refuse_client(NO_MORE, listener, LOCAL, use)
+        assert client.take_all().startswith(b"HTTP/1.1 503 ")
+
+
 def test_the_shortage_is_logged_once_a_minute(
     reserve: DescriptorReserve,
     listener: socket.socket,

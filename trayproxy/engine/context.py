@@ -46,13 +46,20 @@ class Counters:
 
     Attributes:
         active: Number of open client connections.
+        remote: Number of those from other computers.
         received: Octets of content and of tunnels sent to clients.
         sent: Octets of content and of tunnels sent to next hops.
     """
 
     active: int = 0
+    remote: int = 0
     received: int = 0
     sent: int = 0
+
+    def is_full(self, limits: EngineLimits, *, is_remote: bool) -> bool:
+        """Return whether there are too many clients for another one, which is counted already."""
+        is_remote_full = is_remote and self.remote > limits.max_remote_clients
+        return is_remote_full or self.active > limits.max_clients
 
     def count_tunnel(self, tunnel: Tunnel) -> None:
         """Add the octets of an ended tunnel."""

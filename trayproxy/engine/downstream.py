@@ -50,6 +50,8 @@ class Downstream:
             still being established; None without one.
         deadline: When the current wait times out, in the event loop's time, noticed at most a
             second late; None for no limit.
+        is_remote: True if the client is a program of another computer, such as a container, and has
+            chosen the target itself.
         pending_credentials: The credentials in the current request while it has no response; None
             if there is no such request.
     """
@@ -59,6 +61,7 @@ class Downstream:
         "connecting",
         "context",
         "deadline",
+        "is_remote",
         "pending_credentials",
         "upstream",
     )
@@ -69,6 +72,7 @@ class Downstream:
         self.upstream: UpstreamConnection | None = None
         self.connecting: socket.SocketType | None = None
         self.deadline: float | None = None
+        self.is_remote = False
         self.pending_credentials: Credentials | None = None
 
     def set_deadline(self, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """The engine: its life cycle, and the objects shared by all connections."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -8,10 +9,12 @@ from typing import Any
 
 from trayproxy.desk.broker import CredentialBroker
 from trayproxy.desk.credentials import Credentials
+from trayproxy.desktop.socket_owner.base import Endpoint
 from trayproxy.desktop.suspend_clock import sleep_clock
 from trayproxy.engine.context import EngineContext, OwnAddress, UpstreamObserver
 from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.poller import open_poller
+from trayproxy.engine.net.resource_shortage import NO_DESCRIPTORS
 from trayproxy.engine.net.suspend_detector import SuspendDetector
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_auth.challenge_detection import ChallengeDetector
@@ -90,10 +93,14 @@ class Engine:
         self._stale_timer: asyncio.TimerHandle | None = None
         self._suspend_detector = SuspendDetector(parts.sleep_clock, limits.min_suspend_s)
         self._refused_connections = RefusedConnections(loop, limits, own_address.as_seen_by)
-        self._fd_reserve = DescriptorReserve(self._refused_connections.answer, lambda: self.address)
+        self._fd_reserve = DescriptorReserve(
+            self._refused_connections.answer,
+            lambda: self.address,
+            lambda: self.executor.end_oldest_idle(),
+        )
         flags = work_flags(ClientConnection, host, port)
         self.executor = LoopExecutor(
-            loop, flags, poller, self.check_for_suspend, self._fd_reserve.refuse_client
+            loop, flags, poller, self.check_for_suspend, self._refuse_client
         )
         flags.services = ConnectionServices(
             context,
@@ -110,6 +117,14 @@ class Engine:
         """The address of the main listener, ``127.0.0.1:3128``; see `OTHER_LOOPBACK` for the other
         one."""
         return str(self.context.own_address)
+
+    def _refuse_client(
+        self, error: OSError, listener: socket.socket, local: Endpoint | None, use: ListenerUse
+    ) -> bool:
+        """Answer a client that cannot be served; see `DescriptorReserve.refuse_client`."""
+        if error.errno in NO_DESCRIPTORS:
+            self.context.connector.shortages += 1
+        return self._fd_reserve.refuse_client(error, listener, local, use)
 
     def listen(self, port: int | None = None) -> None:
         """Start to accept connections; see `Listeners.listen`."""

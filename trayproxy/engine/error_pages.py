@@ -266,6 +266,17 @@ PASSWORD_NEEDED = ErrorPage(
 )
 """The page for a request of another device without the password of TrayProxy (RFC 7617)."""
 
+NOT_FOR_OTHER_COMPUTERS = ErrorPage(
+    403,
+    "The services of this computer are not for other devices",
+    "TrayProxy runs on another computer than this program, and the address leads to a service of "
+    "that computer, which may trust every program there. Connect to the service itself, without "
+    "TrayProxy.",
+    "http_request_denied",
+    "TP-117",
+)
+"""For a request of a container or another device that would lead to a service of this computer."""
+
 BUSY = ErrorPage(
     503,
     "Too many connections",

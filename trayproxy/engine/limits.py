@@ -53,6 +53,8 @@ class EngineLimits:
         max_early_octets: Maximum octets sent ahead by a client: into a tunnel before it is open, or
             pipelined requests.
         max_clients: Client connections open at the same time.
+        max_remote_clients: Client connections of containers and other devices open at the same
+            time, so that they leave room for the programs of this computer.
     """
 
     first_octet_s: float = 60.0
@@ -88,6 +90,7 @@ class EngineLimits:
     min_body_octets: int = 64
     max_early_octets: int = 65_536
     max_clients: int = 16_384
+    max_remote_clients: int = 1_024
 
     def response_head_limit_s(self, method: bytes) -> float:
         """Return the limit for the response head of a request with this method, in seconds."""

@@ -56,7 +56,12 @@ class ConnectionScenario:
         self.calls: list[tuple[Any, ...]] = []
         self.handlers: list[Callable[[int, int], None]] = []
         self._stack = stack
-        counters = SimpleNamespace(active=1, count_tunnel=lambda tunnel: None)
+        counters = SimpleNamespace(
+            remote=0,
+            active=1,
+            count_tunnel=lambda tunnel: None,
+            is_full=lambda limits, is_remote: False,
+        )
         context = SimpleNamespace(
             limits=LIMITS,
             counters=counters,
@@ -83,7 +88,9 @@ class ConnectionScenario:
             routes=None,
             target=None,
             access_control=SimpleNamespace(
-                is_held=lambda connection: None, admits=lambda *accepted: True
+                is_held=lambda connection: None,
+                admits=lambda *accepted: True,
+                is_local=lambda peer: True,
             ),
         )
         self.connection: Any = ClientConnection(

@@ -12,8 +12,9 @@ import pytest
 
 from trayproxy.auth.socks import socks_challenge
 from trayproxy.engine import error_pages
+from trayproxy.engine.context import Counters
 from trayproxy.engine.error_pages import ErrorPage, RequestRefusedError
-from trayproxy.engine.limits import EngineLimits
+from trayproxy.engine.limits import LIMITS, EngineLimits
 from trayproxy.engine.net.fd_task import FUTURE_DONE, TIMED_OUT, IoWait
 from trayproxy.engine.net.handshake_error import (
     ClientCertificateError,
@@ -156,6 +157,23 @@ def test_a_shortage_on_this_computer_is_no_failure_of_the_next_hop(
     with pytest.raises(RequestRefusedError) as raised:
         scenario.connect()
     assert (type(raised.value), raised.value.page) == (RequestRefusedError, error_pages.BUSY)
+
+
+def test_a_name_looked_up_during_a_shortage_is_not_reported_as_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The descriptors which the resolver lacked are free again when it reports the failure."""
+    scenario = ConnectorScenario(monkeypatch, NO_NAME)
+    look_up = scenario.connector.resolver.look_up
+
+    async def look_up_during_a_shortage(*arguments: Any) -> Any:
+        scenario.connector.shortages += 1
+        return await look_up(*arguments)
+
+    scenario.connector.resolver.look_up = look_up_during_a_shortage  # type: ignore[assignment]
+    with pytest.raises(RequestRefusedError) as raised:
+        scenario.connect()
+    assert raised.value.page == error_pages.BUSY
 
 
 def test_trayproxy_never_connects_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,3 +342,20 @@ def test_each_failure_of_a_socks_dialogue_has_its_consequence(
     assert getattr(failure, "page", None) == page
     if isinstance(failure, AuthRequiredError):
         assert failure.challenges == (socks_challenge(),)
+
+
+@pytest.mark.parametrize(
+    ("active", "remote", "is_remote", "is_full"),
+    [
+        (10, 5, True, False),
+        (10, 6, True, True),
+        (10, 6, False, False),
+        (11, 0, False, True),
+        (11, 1, True, True),
+    ],
+)
+def test_other_computers_leave_room_for_the_programs_of_this_one(
+    active: int, remote: int, is_remote: bool, is_full: bool
+) -> None:
+    limits = replace(LIMITS, max_clients=10, max_remote_clients=5)
+    assert Counters(active, remote).is_full(limits, is_remote=is_remote) is is_full

@@ -45,6 +45,7 @@ FIGURES = {
     "max_early_octets": 64 << 10,
     # security.md says 4,096. A tunnel takes 2 KiB, and some programs open thousands.
     "max_clients": 16_384,
+    "max_remote_clients": 1_024,
 }
 
 CONSTANTS = {

@@ -77,6 +77,7 @@ class FakeDownstream:
     """The client side of a request."""
 
     connecting = None
+    is_remote = False
 
     def __init__(self, context: object) -> None:
         self.context = context

@@ -33,6 +33,9 @@ from trayproxy.domain.problem import Problem
 from trayproxy.domain.signin import KeyringState, KeyringStatus, RefusalReason
 from trayproxy.profiles.profile import Profile, SignIn
 
+KERBEROS_SERVER = "kerberos:"
+"""The key of rejections by the Kerberos server. No URL and no address is equal to it."""
+
 
 class DeskState:
     """The state of the sign-in desk.
@@ -92,8 +95,11 @@ class DeskState:
 
     def rejection_scopes(self, upstream_id: UpstreamId) -> tuple[str, ...]:
         """Return the keys under which rejections by an upstream are kept: its URL and its
-        addresses."""
-        return (upstream_id.upstream, *self.addresses.get(upstream_id, ()))
+        addresses, and for a profile whose password is for the Kerberos server, that server, which
+        all such profiles share."""
+        profile = self.profiles.get(upstream_id.profile_id)
+        servers = (KERBEROS_SERVER,) if profile is not None and profile.get_ticket else ()
+        return (upstream_id.upstream, *self.addresses.get(upstream_id, ()), *servers)
 
     def is_rejected(self, upstream_id: UpstreamId, login: Login) -> bool:
         """Return whether an upstream has rejected a login, in any profile."""

@@ -111,6 +111,8 @@ class UpstreamLease:
         """Return the key of the unauthenticated connections for requests with these credentials."""
         epoch = self._context.pool.epoch
         name = self.route.connection_name(self._request.target.authority)
+        if self._downstream.is_remote and self.route.upstream is None:
+            name += " for other computers"  # They may not reach the services of this computer.
         if credentials is None:
             return PoolKey(name, epoch=epoch)
         return PoolKey(name, credentials.upstream_id.profile_id, credentials.generation, epoch)
@@ -217,6 +219,7 @@ class UpstreamLease:
             before_login,
             self._keep_unanswered_stream,
             self._network if self.route.depends_on_network else None,
+            downstream.is_remote,
         )
         try:
             stream = await self._context.connector.open(connect_request)

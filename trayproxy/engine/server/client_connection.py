@@ -40,7 +40,7 @@ from trayproxy.engine.net.fd_task import READ
 from trayproxy.engine.net.socket_stream import SocketStream
 from trayproxy.engine.proxy_auth.auth_context import AuthContext
 from trayproxy.engine.proxy_py import Work
-from trayproxy.engine.server.client_protocols import speaks_socks, tunnel_session
+from trayproxy.engine.server.client_protocols import count_if_remote, speaks_socks, tunnel_session
 from trayproxy.engine.server.listener_use import ListenerUse
 from trayproxy.engine.server.periodic_checks import (
     Silence,
@@ -113,7 +113,7 @@ class ClientConnection(Work[AcceptedConnection]):
         self.tunnel: Tunnel | None = None
         self.sent: SentRequest | None = None
         self._request_loop: RequestLoop | TunnelSession | None = None
-        self._has_sent_request = False
+        self._has_sent_request = self._is_remote = False
         self._silence: Silence | None = None
 
     create = staticmethod(AcceptedConnection)
@@ -122,16 +122,16 @@ class ClientConnection(Work[AcceptedConnection]):
         """Ask access control, and handle the octets received so far."""
         downstream, context = self.downstream, self.downstream.context
         connection, peer, local, use = self.work
-        access_control = use.access_control
+        access = use.access_control
         context.counters.active += 1
-        if not access_control.admits(connection, peer, local):
+        if not access.admits(connection, peer, local):
             if use.target is None:
-                self._services.refused_connections.answer_then_close(
-                    downstream.client.socket, access_control.inquiry, access_control.refusal
-                )
+                refused = self._services.refused_connections
+                refused.answer_then_close(connection, access.inquiry, access.refusal)
             self._reset()
             return
-        is_full = context.counters.active > context.limits.max_clients
+        self._is_remote = count_if_remote(downstream, use, peer)
+        is_full = context.counters.is_full(context.limits, is_remote=self._is_remote)
         if use.target is not None:
             self._reset() if is_full else self._start_session()
             return
@@ -224,8 +224,7 @@ class ClientConnection(Work[AcceptedConnection]):
             self._start(loop)
 
     def _start_session(self) -> None:
-        _, peer, _, use = self.work
-        auth = self._services.auth
+        auth, (_, peer, _, use) = self._services.auth, self.work
         self._start(tunnel_session(self.downstream, auth, use, peer, self._resume))
 
     def _start(self, request_loop: "RequestLoop | TunnelSession") -> None:
@@ -391,4 +390,5 @@ class ClientConnection(Work[AcceptedConnection]):
         # The rest of a pending response must not reach another client.
         downstream.close(keeps_upstream=tunnel is None and self.sent is None)
         counters.active -= 1
+        counters.remote -= self._is_remote
         # The method of proxy.py only publishes an unused event.

@@ -1,4 +1,4 @@
-"""Chooses the coroutine for the octets of a client: HTTP, SOCKS5, or a fixed forward."""
+"""Tells clients apart: of this or another computer, of HTTP, SOCKS5 or a fixed forward."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 _SOCKS5 = 5
 """The first octet of a SOCKS5 client (RFC 1928, section 3). No HTTP request begins with it."""
+
+
+def count_if_remote(downstream: ClientDownstream, use: ListenerUse, peer: tuple[Any, ...]) -> bool:
+    """Return whether a client, given by its address, is a program of another computer; if so, count
+    it, and restrict it to targets outside this computer."""
+    if use.access_control.is_local(peer):
+        return False
+    downstream.context.counters.remote += 1
+    # The target of a fixed forward was chosen by the user of this computer.
+    downstream.is_remote = use.target is None
+    return True
 
 
 def speaks_socks(downstream: ClientDownstream) -> bool:

@@ -234,6 +234,13 @@ class LoopExecutor(LocalFdExecutor):
             if self._work(work_id).is_idle:
                 self.finish(work_id)
 
+    def end_oldest_idle(self) -> None:
+        """Finish the idle work that was accepted first, if there is one."""
+        for work_id in self.works:
+            if self._work(work_id).is_idle:
+                self.finish(work_id)
+                return
+
     async def wait_until_empty(self) -> None:
         """Wait until the last work is finished."""
         self._is_empty = asyncio.Event()

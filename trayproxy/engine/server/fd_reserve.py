@@ -31,15 +31,18 @@ class DescriptorReserve:
         self,
         refuse: Callable[[socket.SocketType, ErrorPage], None],
         address: Callable[[], str],
+        end_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the reserved descriptor.
 
         Args:
             refuse: Answers an unserved connection; raises OSError if the client has disconnected.
             address: Returns the local address of TrayProxy, for the error page.
+            end_idle: Closes an idle client connection, if there is one, to free its descriptor.
         """
         self._refuse = refuse
         self._address = address
+        self._end_idle = end_idle
         self._descriptor: int | None = None
         self._logged = -_LOG_EVERY_S
         self._open()
@@ -53,8 +56,13 @@ class DescriptorReserve:
             return False
         if self._descriptor is None:
             self._open()
-            if self._descriptor is None:
-                return False
+        if self._descriptor is None:
+            # Something else, such as the resolver in its thread, has taken the descriptor between
+            # `close` and `_open`. Without a reserve, no client would be answered until one leaves.
+            self._end_idle()
+            self._open()
+        if self._descriptor is None:
+            return False
         self.close()
         try:
             connection, peer = listener.accept()

@@ -89,6 +89,8 @@ class ConnectRequest:
         before_login: Called before a login is sent.
         network: `NetworkGrace.changes` at the time when the route was chosen; None if the route may
             be used in any network.
+        is_for_other_computer: True if the client is a program of another computer: it is not
+            connected directly to a service of this computer.
         hand_over: Called with the connection if `pause` raises while the response to a login is
             pending. If it returns True, it reads the response and closes the connection.
     """
@@ -102,6 +104,7 @@ class ConnectRequest:
     before_login: Callable[[], None] = lambda: None
     hand_over: Callable[[SocketStream], bool] = lambda stream: False
     network: int | None = None
+    is_for_other_computer: bool = False
 
     @property
     def next_hop(self) -> Upstream | Authority:
@@ -111,7 +114,11 @@ class ConnectRequest:
 
 class Connector:
     """Opens connections to next hops. There is no trust store until the first https upstream is
-    used."""
+    used.
+
+    Attributes:
+        shortages: How often a lack of descriptors was noticed.
+    """
 
     def __init__(
         self,
@@ -130,6 +137,7 @@ class Connector:
         self.trust_store: TrustStore | None = None
         self.certificate_password: Callable[[Profile], str] = lambda profile: ""
         self.network_grace = NetworkGrace(loop, limits.network_grace_s)
+        self.shortages = 0
         self._loop = loop
         self._limits = limits
         self._broker = broker
@@ -221,13 +229,15 @@ class Connector:
 
     async def _connect_once(self, request: ConnectRequest) -> socket.SocketType:
         """Make one attempt to connect; see `connect`."""
-        limits, next_hop = self._limits, request.next_hop
+        limits, next_hop, shortages = self._limits, request.next_hop, self.shortages
         try:
             addresses = await self.resolver.look_up(
                 next_hop.host, next_hop.port, request.pause, limits.resolve_s
             )
             if self._is_own_address(addresses):
                 raise RequestRefusedError(error_pages.LOOP)
+            if request.is_for_other_computer and request.route.upstream is None:
+                require_other_computer(addresses)
             return await connect(
                 addresses,
                 request.pause,
@@ -237,7 +247,9 @@ class Connector:
                 request.connecting,
             )
         except socket.gaierror as error:
-            if lacks_descriptors():
+            # The resolver may have been short of descriptors that are free again.
+            if self.shortages != shortages or lacks_descriptors():
+                self.shortages += 1  # For the other requests that wait for the same look-up.
                 raise RequestRefusedError(error_pages.BUSY) from error
             page = error_pages.not_found(
                 next_hop.host, through_upstream=request.route.upstream is not None
@@ -378,6 +390,17 @@ class Connector:
         return UnreachableError(
             error_pages.no_response(upstream.host, limit_s, through_upstream=True)
         )
+
+
+def require_other_computer(addresses: tuple[Address, ...]) -> None:
+    """Raise `RequestRefusedError` if one of the addresses is an address of this computer: its
+    services often trust every program of the computer (security.md T3)."""
+    # Here, because few clients are on other computers.
+    from trayproxy.engine.upstream.stale_connections import is_local_address
+
+    for family, address in addresses:
+        if is_local_address(family, address):
+            raise RequestRefusedError(error_pages.NOT_FOR_OTHER_COMPUTERS)
 
 
 def handshake_failure(host: str, error: HandshakeError) -> RequestRefusedError:
